@@ -1,0 +1,8 @@
+// Marks the symbols that a shared libinlay exports. Everything else is hidden.
+#pragma once
+
+#if defined(INLAY_BUILD_SHARED) && defined(__GNUC__)
+#define INLAY_API __attribute__((visibility("default")))
+#else
+#define INLAY_API
+#endif

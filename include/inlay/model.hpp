@@ -1,0 +1,83 @@
+// A model file, opened and ready to run.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <inlay/device.hpp>
+#include <inlay/export.hpp>
+#include <inlay/result.hpp>
+#include <inlay/tokenizer.hpp>
+#include <inlay/types.hpp>
+
+namespace inlay {
+
+struct ModelOptions {
+  DeviceKind device = DeviceKind::kCpu;
+  std::int32_t device_index = 0;
+  std::int32_t threads =
+      0;  ///< CPU threads of a forward pass, the caller's included, 0..1024; 0: one per core of the process
+  ParallelFor
+      parallel_for;  ///< the host's threads instead of inlay's own; `threads` then says into how many parts to split
+  std::int32_t batch_rows =
+      256;              ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
+  std::string cpu_isa;  ///< "", or the kernel table to use: "generic", "avx2"; kUnsupported if this CPU lacks it
+  ProgressCallback progress;  ///< of opening; kStop ends it with kCancelled
+  LogCallback log;            ///< may be called from any thread that is inside a call on this model
+};
+
+/// Sizes and names read from the file. Lengths count tokens.
+struct ModelInfo {
+  std::string architecture;      ///< "llama"
+  std::string name;              ///< general.name, may be empty
+  std::string quantization;      ///< the format that holds most weight bytes, "Q4_K"
+  std::uint64_t parameters = 0;  ///< number of weights
+  std::uint64_t file_bytes = 0;
+  std::int32_t vocab_size = 0;
+  std::int32_t context_length = 0;  ///< what the model was trained for
+  std::int32_t n_layers = 0;
+  std::int32_t embedding_length = 0;
+  std::int32_t feed_forward_length = 0;
+  std::int32_t n_heads = 0;
+  std::int32_t n_kv_heads = 0;
+  std::int32_t head_size = 0;
+};
+
+/// Bytes that a model and one session will take on the device, known before anything is loaded.
+struct MemoryEstimate {
+  std::uint64_t weight_bytes = 0;      ///< CPU: memory-mapped from the file
+  std::uint64_t activation_bytes = 0;  ///< work buffers of a forward pass, once per model
+  std::uint64_t kv_bytes = 0;          ///< KV cache of one session of `context_length` positions
+  [[nodiscard]] std::uint64_t total_bytes() const noexcept { return weight_bytes + activation_bytes + kv_bytes; }
+};
+
+/// A loaded model. A cheap handle: copies share the weights, which live until the last handle, session and tokenizer
+/// is gone. Every call is thread-safe.
+class INLAY_API Model {
+ public:
+  /// Opens a GGUF file (version 2 or 3). The file is memory-mapped and must not be changed while the model lives.
+  /// kNotFound, kIoError, kInvalidModel, kUnsupported, kOutOfMemory, kCancelled, kInvalidArgument.
+  [[nodiscard]] static Result<Model> open(const std::string& path, const ModelOptions& options = {}) noexcept;
+
+  /// What `open` plus one session of `context_length` positions (0: the trained length) will take. Reads the header
+  /// only.
+  [[nodiscard]] static Result<MemoryEstimate> estimate(const std::string& path, std::int32_t context_length = 0,
+                                                       const ModelOptions& options = {}) noexcept;
+
+  [[nodiscard]] const ModelInfo& info() const noexcept;
+  [[nodiscard]] Tokenizer tokenizer() const noexcept;
+  /// The device that the model runs on, with the kernel table in use.
+  [[nodiscard]] const DeviceInfo& device() const noexcept;
+  [[nodiscard]] std::int32_t threads() const noexcept;
+
+  class Impl;
+  explicit Model(std::shared_ptr<Impl> impl) noexcept;  // made by open
+  [[nodiscard]] const std::shared_ptr<Impl>& impl() const noexcept { return impl_; }
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace inlay

@@ -1,0 +1,126 @@
+// One sequence of tokens and its KV cache.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <inlay/export.hpp>
+#include <inlay/model.hpp>
+#include <inlay/result.hpp>
+#include <inlay/sampling.hpp>
+#include <inlay/types.hpp>
+
+namespace inlay {
+
+struct SessionOptions {
+  std::int32_t context_length = 0;  ///< most tokens the session can hold; 0: what the model was trained for
+  SamplingOptions sampling;
+};
+
+enum class FinishReason : std::int32_t {
+  kEndOfGeneration = 0,  ///< the model produced an end token (not part of the text)
+  kMaxTokens = 1,
+  kContextFull = 2,
+  kStopped = 3,    ///< the callback asked to stop
+  kCancelled = 4,  ///< Session::cancel
+};
+
+/// Receives generated text as it becomes complete UTF-8. `text` may be empty while a character is unfinished, and holds
+/// the rest of the text with `token` -1 at the end if there is any. Valid during the call only.
+using TokenCallback = std::function<Flow(TokenId token, std::string_view text)>;
+
+struct GenerateOptions {
+  std::int32_t max_tokens = 256;
+  TokenCallback on_token;  ///< may be empty
+};
+
+struct Generation {
+  std::vector<TokenId> tokens;  ///< without the end token
+  std::string text;
+  FinishReason finish_reason = FinishReason::kMaxTokens;
+};
+
+/// One sequence. Movable, not copyable (`fork` copies). A session is used by one thread at a time, except `cancel`;
+/// different sessions of one model may be used from different threads. Destroying the session frees its KV pages.
+class INLAY_API Session {
+ public:
+  /// kInvalidArgument for absurd options, kOutOfMemory when the KV cache cannot be reserved.
+  [[nodiscard]] static Result<Session> create(const Model& model, const SessionOptions& options = {}) noexcept;
+
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session();
+
+  /// Appends tokens and evaluates them. On failure the session is as before. kContextFull, kInvalidArgument (no token,
+  /// or an id outside the vocabulary), kCancelled.
+  [[nodiscard]] Result<void> prefill(std::span<const TokenId> tokens) noexcept;
+
+  /// Chooses the next token from the current logits and appends it. It is evaluated when its logits are first needed,
+  /// so the last token of a generation costs nothing. kInvalidArgument before the first prefill; kContextFull;
+  /// kCancelled.
+  [[nodiscard]] Result<TokenId> step() noexcept;
+
+  /// The logits after the last token, [vocab_size]. Valid until the next call on this session.
+  [[nodiscard]] Result<std::span<const float>> logits() noexcept;
+
+  /// Steps until an end token, a limit or the callback ends it. Running into the context's end is a FinishReason here.
+  [[nodiscard]] Result<Generation> generate(const GenerateOptions& options) noexcept;
+
+  /// A second session with the same tokens. Shares the KV pages until one of the two writes. The fork's sampler
+  /// continues from the same state.
+  [[nodiscard]] Result<Session> fork() const noexcept;
+
+  /// Drops all tokens from position `length` on, 0 <= length <= size(). Logits are computed again when they are needed.
+  [[nodiscard]] Result<void> rewind(std::int32_t length) noexcept;
+
+  /// Replaces the sampling options and restarts the random stream from their seed.
+  [[nodiscard]] Result<void> set_sampling(const SamplingOptions& options) noexcept;
+
+  /// All tokens so far.
+  [[nodiscard]] std::span<const TokenId> tokens() const noexcept;
+  [[nodiscard]] std::int32_t size() const noexcept;
+  [[nodiscard]] std::int32_t context_length() const noexcept;
+  [[nodiscard]] Model model() const noexcept;
+
+  /// Ends the call that runs on this session, or the next one, with kCancelled. From any thread. A running call ends
+  /// after at most one forward pass of `ModelOptions::batch_rows` rows.
+  void cancel() noexcept;
+
+  class Impl;
+  explicit Session(std::unique_ptr<Impl> impl) noexcept;  // made by create and fork
+  [[nodiscard]] Impl* impl() const noexcept { return impl_.get(); }
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Rows of several sessions of one model, evaluated together in one forward pass per chunk. Every session gets bitwise
+/// the logits that it would get alone (CPU). Not thread-safe; the sessions must outlive `run` and must not be used
+/// elsewhere meanwhile.
+class INLAY_API Batch {
+ public:
+  /// Queues tokens to append to `session`. A session may be queued once a run.
+  void prefill(Session& session, std::span<const TokenId> tokens);
+  /// Queues one sampled token for `session`.
+  void step(Session& session);
+
+  /// Evaluates everything queued and empties the queue. For entry i, in queueing order, the result holds the sampled
+  /// token, or -1 for a prefill entry. On failure every session is as before.
+  [[nodiscard]] Result<std::vector<TokenId>> run() noexcept;
+
+ private:
+  struct Entry {
+    Session* session = nullptr;
+    std::vector<TokenId> tokens;  // empty: a step
+  };
+  std::vector<Entry> entries_;
+};
+
+}  // namespace inlay

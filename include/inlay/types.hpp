@@ -1,0 +1,28 @@
+// Small types that the whole API shares.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+namespace inlay {
+
+/// A token id: an index into the model's vocabulary, 0 <= id < vocab_size.
+using TokenId = std::int32_t;
+
+/// What a callback wants next. Returning kStop from any callback ends the call that invoked it.
+enum class Flow : std::int32_t { kContinue = 0, kStop = 1 };
+
+/// Reports progress of a long call. `fraction` grows from 0 to 1. Called on the calling thread.
+using ProgressCallback = std::function<Flow(float fraction)>;
+
+enum class LogLevel : std::int32_t { kDebug = 0, kInfo = 1, kWarning = 2, kError = 3 };
+
+/// Receives what inlay would like to say; without one it says nothing. `message` is valid during the call only.
+using LogCallback = std::function<void(LogLevel level, std::string_view message)>;
+
+/// Runs `body(i)` for every 0 <= i < count, on any threads and in any order, and returns when all have ended.
+/// `body` never blocks on another index. A host that owns its threads passes one of these instead of a thread count.
+using ParallelFor = std::function<void(std::int32_t count, const std::function<void(std::int32_t)>& body)>;
+
+}  // namespace inlay

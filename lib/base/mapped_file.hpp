@@ -1,0 +1,33 @@
+// A read-only memory map of a whole file.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+#include <inlay/result.hpp>
+
+namespace inlay {
+
+/// Unmapped when destroyed. Movable.
+class MappedFile {
+ public:
+  /// kNotFound (no such file), kIoError (a directory, no permission, an empty file, or the map failed).
+  static Result<MappedFile> open(const std::string& path);
+
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+
+ private:
+  MappedFile(const std::byte* data, std::size_t size) noexcept : data_(data), size_(size) {}
+
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace inlay

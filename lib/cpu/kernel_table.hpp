@@ -1,0 +1,91 @@
+// The functions that a CPU instruction set provides. One table per ISA, filled by table_<isa>.cpp; the executor calls
+// through the table and knows no instruction set.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "model/model_spec.hpp"
+#include "quant/formats.hpp"
+
+namespace inlay::cpu {
+
+/// Activations are quantised in blocks of 32: a finer grid than the 256 of other engines' K formats, which is where the
+/// better fidelity comes from.
+inline constexpr int kActivationBlock = 32;
+
+/// Rows of activations, as floats and quantised. A matmul reads the one that its weight format wants.
+/// Quantised: value[i] = scales[i / 32] * quants[i], quants in [-127, 127].
+struct Activations {
+  const float* values = nullptr;        // [n_rows, n_cols]
+  const std::int8_t* quants = nullptr;  // [n_rows, n_cols], 64-byte aligned rows when n_cols is a multiple of 64
+  const float* scales = nullptr;        // [n_rows, n_cols / 32]
+  const float* sums = nullptr;          // [n_rows, n_cols / 16]: scale * sum of 16 quants, for formats with minimums
+  int n_rows = 0;
+  int n_cols = 0;
+};
+
+/// out[t, r] = dot(weights[r], activations[t]) for row_begin <= r < row_end and all rows t.
+/// The result for one (t, r) depends on neither the range nor n_rows: bitwise the same however the work is cut.
+struct MatmulArgs {
+  const std::byte* weights = nullptr;  // [rows, row_bytes] blocks, no alignment
+  std::size_t row_bytes = 0;
+  int row_begin = 0;
+  int row_end = 0;
+  Activations x;
+  float* out = nullptr;  // [n_rows, out_stride]; column r is weight row r
+  std::size_t out_stride = 0;
+};
+
+/// One query row against one KV head: `group` query heads share its keys and values (grouped-query attention).
+/// Online softmax (Milakov and Gimelshein 2018) over pages of kKvPagePositions positions, in position order.
+struct AttentionArgs {
+  const float* query = nullptr;  // [group, head_size]
+  int group = 0;
+  int head_size = 0;
+  float scale = 0.0F;                       // of the dot product of query and key
+  const std::byte* const* pages = nullptr;  // page i holds positions [i * kKvPagePositions, ...)
+  std::size_t key_offset = 0;    // bytes from a page's start to this head's keys, half [kKvPagePositions, head_size]
+  std::size_t value_offset = 0;  // the same for its values
+  int n_positions = 0;           // the query sees positions [0, n_positions)
+  float* out = nullptr;          // [group, head_size]
+  float* scratch = nullptr;      // [attention_scratch_floats(group, head_size)]
+};
+
+[[nodiscard]] constexpr std::size_t attention_scratch_floats(int group, int head_size) {
+  return static_cast<std::size_t>(group) * (static_cast<std::size_t>(head_size) + 64 + 16);
+}
+
+struct KernelTable {
+  const char* name = nullptr;
+  /// Indexed by format_index(format).
+  std::array<void (*)(const MatmulArgs&), WeightFormats::size> matmul = {};
+  /// Quantises n floats (a multiple of 32) into quants[n], scales[n / 32] and sums[n / 16].
+  void (*quantize)(const float* x, int n, std::int8_t* quants, float* scales, float* sums) = nullptr;
+  /// out = x / sqrt(mean(x^2) + epsilon) * weight. `out` may be `x`.
+  void (*rms_norm)(const float* x, const float* weight, int n, float epsilon, float* out) = nullptr;
+  /// Rotates the first 2 * n_pairs values of each head in place by the angles whose cosines and sines are given,
+  /// [n_pairs]. RopeKind::kNormal pairs (2i, 2i + 1), kNeox pairs (i, i + n_pairs).
+  void (*rope)(float* heads, int n_heads, int head_size, int n_pairs, RopeKind kind, const float* cosines,
+               const float* sines) = nullptr;
+  /// out[i] = activation(gate[i]) * up[i]. `out` may be `gate` or `up`.
+  void (*gated_activation)(Activation activation, const float* gate, const float* up, int n, float* out) = nullptr;
+  /// out[i] += x[i].
+  void (*add)(const float* x, int n, float* out) = nullptr;
+  /// Rounds to IEEE half, to nearest even.
+  void (*store_half)(const float* x, int n, std::uint16_t* out) = nullptr;
+  void (*attend)(const AttentionArgs& args) = nullptr;
+};
+
+/// Whether quantised activations are what the kernels of `format` read (else they read the floats).
+[[nodiscard]] constexpr bool reads_quantized_activations(Format format) {
+  return format_info(format).block_weights > 1;
+}
+
+const KernelTable& generic_kernels();
+#if defined(__x86_64__)
+const KernelTable& avx2_kernels();
+#endif
+
+}  // namespace inlay::cpu

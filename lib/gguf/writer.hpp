@@ -1,0 +1,59 @@
+// Writes GGUF files, version 3: for tools and tests.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <inlay/result.hpp>
+
+#include "gguf/gguf.hpp"
+#include "quant/formats.hpp"
+
+namespace inlay::gguf {
+
+/// Collects metadata and tensors, then writes the whole file at once. The order of the calls is the order in the file.
+class Writer {
+ public:
+  void add_uint32(std::string_view key, std::uint32_t value);
+  void add_int32(std::string_view key, std::int32_t value);
+  void add_uint64(std::string_view key, std::uint64_t value);
+  void add_float32(std::string_view key, float value);
+  void add_bool(std::string_view key, bool value);
+  void add_string(std::string_view key, std::string_view value);
+  void add_strings(std::string_view key, std::span<const std::string> values);
+  void add_float32s(std::string_view key, std::span<const float> values);
+  void add_int32s(std::string_view key, std::span<const std::int32_t> values);
+  /// Any value as it stands in another file or in a test (also malformed ones).
+  void add_raw(std::string_view key, ValueType type, std::span<const std::byte> encoded);
+  /// Copies a value of a parsed file.
+  void add(std::string_view key, const Value& value);
+
+  /// `data` holds the tensor's bytes in `format`; copied.
+  void add_tensor(std::string_view name, Format format, std::initializer_list<std::uint64_t> dims,
+                  std::span<const std::byte> data);
+  void add_tensor(std::string_view name, Format format, std::span<const std::uint64_t> dims,
+                  std::vector<std::byte> data);
+
+  /// The whole file.
+  [[nodiscard]] std::vector<std::byte> finish() const;
+  /// The same, into a file (written beside it and renamed). kIoError.
+  [[nodiscard]] Result<void> write(const std::string& path) const;
+
+ private:
+  struct PendingTensor {
+    std::string name;
+    Format format;
+    std::vector<std::uint64_t> dims;
+    std::vector<std::byte> data;
+  };
+  std::vector<std::byte> metadata_;
+  std::uint64_t n_metadata_ = 0;
+  std::vector<PendingTensor> tensors_;
+};
+
+}  // namespace inlay::gguf
