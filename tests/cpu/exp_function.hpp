@@ -10,6 +10,7 @@ using ExpFunction = void (*)(const float* x, std::size_t n, float* out);
 
 #if defined(__x86_64__)
 void exp_avx2(const float* x, std::size_t n, float* out);
+void exp_avx512(const float* x, std::size_t n, float* out);
 #endif
 
 }  // namespace inlay::test
