@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "base/checked_math.hpp"
+#include "base/mapped_file.hpp"
 #include "base/system.hpp"
 #include "base/try.hpp"
 #include "cpu/cpu_isa.hpp"
