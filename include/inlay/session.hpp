@@ -116,9 +116,11 @@ class INLAY_API Batch {
   [[nodiscard]] Result<std::vector<TokenId>> run() noexcept;
 
  private:
+  enum class EntryKind : std::int32_t { kPrefill, kStep };
   struct Entry {
     Session* session = nullptr;
-    std::vector<TokenId> tokens;  // empty: a step
+    EntryKind kind = EntryKind::kStep;
+    std::vector<TokenId> tokens;  // of a prefill
   };
   std::vector<Entry> entries_;
 };

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "model/model_spec.hpp"
+#include "model/model_kinds.hpp"
 #include "quant/formats.hpp"
 
 namespace inlay::cpu {
