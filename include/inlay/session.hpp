@@ -19,7 +19,7 @@ namespace inlay {
 
 struct SessionOptions {
   std::int32_t context_length = 0;  ///< most tokens the session can hold; 0: what the model was trained for
-  SamplingOptions sampling;
+  SamplingOptions sampling{};
 };
 
 enum class FinishReason : std::int32_t {
@@ -36,7 +36,7 @@ using TokenCallback = std::function<Flow(TokenId token, std::string_view text)>;
 
 struct GenerateOptions {
   std::int32_t max_tokens = 256;
-  TokenCallback on_token;  ///< may be empty
+  TokenCallback on_token{};  ///< may be empty
 };
 
 struct Generation {
