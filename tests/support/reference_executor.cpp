@@ -6,7 +6,7 @@
 
 #include "quant/reference.hpp"
 
-namespace inlay::testing {
+namespace inlay::test {
 namespace {
 
 std::size_t size(int value) { return static_cast<std::size_t>(value); }
@@ -243,4 +243,4 @@ std::vector<float> reference_logits(const Plan& plan, std::span<const TokenId> t
   return logits;
 }
 
-}  // namespace inlay::testing
+}  // namespace inlay::test

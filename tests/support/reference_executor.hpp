@@ -6,7 +6,7 @@
 
 #include "runtime/backend.hpp"
 
-namespace inlay::testing {
+namespace inlay::test {
 
 class ReferenceExecutor final : public Executor {
  public:
@@ -45,4 +45,4 @@ class ReferenceExecutor final : public Executor {
 /// Logits after each of `tokens`, [n_tokens, vocab_size], from one forward pass over all of them.
 std::vector<float> reference_logits(const Plan& plan, std::span<const TokenId> tokens);
 
-}  // namespace inlay::testing
+}  // namespace inlay::test
