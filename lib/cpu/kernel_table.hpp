@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "model/kv_page.hpp"
 #include "model/model_kinds.hpp"
 #include "quant/formats.hpp"
 
@@ -15,8 +16,12 @@ namespace inlay::cpu {
 /// better fidelity comes from.
 inline constexpr int kActivationBlock = 32;
 
+/// A block whose largest magnitude is below this counts as zeros, so that 127 / magnitude is finite.
+inline constexpr float kSmallestActivation = 0x1p-100F;
+
 /// Rows of activations, as floats and quantised. A matmul reads the one that its weight format wants.
-/// Quantised: value[i] = scales[i / 32] * quants[i], quants in [-127, 127].
+/// Quantised: value[i] = scales[i / 32] * quants[i], quants in [-127, 127]. A block with a NaN or an infinity has
+/// quants of 0 and NaN scales and sums, so that every product with it is NaN.
 struct Activations {
   const float* values = nullptr;        // [n_rows, n_cols]
   const std::int8_t* quants = nullptr;  // [n_rows, n_cols], 64-byte aligned rows when n_cols is a multiple of 64
@@ -39,7 +44,8 @@ struct MatmulArgs {
 };
 
 /// One query row against one KV head: `group` query heads share its keys and values (grouped-query attention).
-/// Online softmax (Milakov and Gimelshein 2018) over pages of kKvPagePositions positions, in position order.
+/// Online softmax (Milakov and Gimelshein 2018) over pages of kKvPagePositions positions, in position order. No
+/// position: zeros. `out` must not overlap `query`.
 struct AttentionArgs {
   const float* query = nullptr;  // [group, head_size]
   int group = 0;
@@ -54,14 +60,15 @@ struct AttentionArgs {
 };
 
 [[nodiscard]] constexpr std::size_t attention_scratch_floats(int group, int head_size) {
-  return static_cast<std::size_t>(group) * (static_cast<std::size_t>(head_size) + 64 + 16);
+  return static_cast<std::size_t>(group) * (static_cast<std::size_t>(head_size) + kKvPagePositions + 16);
 }
 
 struct KernelTable {
   const char* name = nullptr;
   /// Indexed by format_index(format).
   std::array<void (*)(const MatmulArgs&), WeightFormats::size> matmul = {};
-  /// Quantises n floats (a multiple of 32) into quants[n], scales[n / 32] and sums[n / 16].
+  /// Quantises n floats (a multiple of 32) into quants[n], scales[n / 32] and sums[n / 16]: scale = largest magnitude
+  /// of the block / 127, quants rounded to nearest, ties to even. Bitwise the same in every table.
   void (*quantize)(const float* x, int n, std::int8_t* quants, float* scales, float* sums) = nullptr;
   /// out = x / sqrt(mean(x^2) + epsilon) * weight. `out` may be `x`.
   void (*rms_norm)(const float* x, const float* weight, int n, float epsilon, float* out) = nullptr;
@@ -85,7 +92,7 @@ struct KernelTable {
 
 const KernelTable& generic_kernels();
 #if defined(__x86_64__)
-const KernelTable& avx2_kernels();
+const KernelTable& avx2_kernels();  // AVX2, FMA, F16C
 #endif
 
 }  // namespace inlay::cpu

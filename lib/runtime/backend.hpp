@@ -15,12 +15,10 @@
 #include <inlay/result.hpp>
 #include <inlay/types.hpp>
 
+#include "model/kv_page.hpp"
 #include "model/plan.hpp"
 
 namespace inlay {
-
-/// Positions that one KV page holds, in every layer.
-inline constexpr int kKvPagePositions = 64;
 
 /// An index into the pages that an executor has reserved.
 using PageId = std::int32_t;

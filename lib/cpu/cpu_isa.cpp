@@ -1,0 +1,82 @@
+#include "cpu/cpu_isa.hpp"
+
+#include <array>
+#include <cstring>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace inlay::cpu {
+namespace {
+
+struct Candidate {
+  const KernelTable* kernels;
+  bool usable;
+};
+
+#if defined(__x86_64__)
+
+// __builtin_cpu_supports also asks whether the operating system saves the registers.
+bool supports_avx2() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return false;
+  const bool f16c = (ecx & bit_F16C) != 0;  // not every compiler's __builtin_cpu_supports knows it
+  return f16c && __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
+}
+
+/// Every table of this build, the fastest first.
+std::array<Candidate, 2> candidates() { return {{{&avx2_kernels(), supports_avx2()}, {&generic_kernels(), true}}}; }
+
+#else
+
+std::array<Candidate, 1> candidates() { return {{{&generic_kernels(), true}}}; }
+
+#endif
+
+}  // namespace
+
+std::vector<const KernelTable*> usable_kernels() {
+  std::vector<const KernelTable*> usable;
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.usable) usable.push_back(candidate.kernels);
+  }
+  return usable;
+}
+
+Result<const KernelTable*> choose_kernels(std::string_view name) {
+  std::string names;
+  for (const Candidate& candidate : candidates()) {
+    if (candidate.kernels->name == name || (name.empty() && candidate.usable)) {
+      if (candidate.usable) return candidate.kernels;
+      return Status(StatusCode::kUnsupported, "this CPU cannot run the kernels \"" + std::string(name) + "\"");
+    }
+    names += names.empty() ? "" : ", ";
+    names += candidate.kernels->name;
+  }
+  return Status(StatusCode::kInvalidArgument, "no kernels \"" + std::string(name) + "\"; there are: " + names);
+}
+
+std::string cpu_name() {
+#if defined(__x86_64__)
+  constexpr unsigned kBrandLeaves = 0x80000002U;  // three leaves of 16 characters
+  std::array<unsigned, 12> words = {};
+  for (unsigned leaf = 0; leaf < 3; ++leaf) {
+    unsigned* word = &words[std::size_t{4} * leaf];
+    if (__get_cpuid(kBrandLeaves + leaf, word, word + 1, word + 2, word + 3) == 0) return "CPU";
+  }
+  std::array<char, sizeof(words) + 1> text = {};
+  std::memcpy(text.data(), words.data(), sizeof(words));
+  const std::string_view padded = text.data();
+  const std::size_t first = padded.find_first_not_of(' ');
+  if (first == std::string_view::npos) return "CPU";
+  return std::string(padded.substr(first, padded.find_last_not_of(' ') + 1 - first));
+#else
+  return "CPU";
+#endif
+}
+
+}  // namespace inlay::cpu

@@ -1,0 +1,157 @@
+// The matmul shape: a register tile of rows x tokens that walks along K.
+//
+// Every (row, token) has its own float accumulators, to which the same operations add the same blocks in the same order
+// in a tile of any size, with one fixed sum at the end: the result does not depend on how the work is cut. The weights
+// of a tile are unpacked once for all of its tokens.
+#pragma once
+
+#include "cpu/isa_code.hpp"
+#include "cpu/kernel_table.hpp"
+#include "cpu/unpack.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+constexpr int kRowBlock = 4;    // rows that stay in the cache while all tokens pass
+constexpr int kTokenBlock = 4;  // tokens a tile, at most
+
+/// The activations of one token, from the current column on.
+struct TokenSlice {
+  const std::int8_t* quants;
+  const float* scales;
+  const float* sums;
+};
+
+/// Adds a step of weights to totals[row][token] and moves on to the next.
+template <class U, int kRows, int kTokens>
+INLAY_INLINE void add_step(const std::byte* (&rows)[kRows], TokenSlice (&tokens)[kTokens],
+                           typename U::Isa::Vec (&totals)[kRows][kTokens]) {
+  using Isa = typename U::Isa;
+  typename U::Head heads[kRows];
+  unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { heads[r.value] = U::head(rows[r.value]); });
+  typename Isa::Vec dots[kRows][kTokens];
+  unroll<U::kChunks>([&](auto chunk_index) INLAY_INLINE_LAMBDA {
+    constexpr int kChunk = decltype(chunk_index)::value;
+    using Chunk = decltype(U::template chunk<kChunk>(heads[0], rows[0]));
+    Chunk chunks[kRows];
+    unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
+      chunks[r.value] = U::template chunk<kChunk>(heads[r.value], rows[r.value]);
+    });
+    unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
+      const TokenSlice& token = tokens[t.value];
+      const auto x = U::load_activations(token.quants + kChunk * U::kChunkWeights);
+      const auto scales = U::activation_scales(token.scales + kChunk * (U::kChunkWeights / kActivationBlock));
+      unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
+        auto& sum = dots[r.value][t.value];
+        const auto products = chunks[r.value].dot(x);
+        if constexpr (kChunk == 0) {
+          sum = Isa::mul(products, scales);
+        } else {
+          sum = Isa::fma(products, scales, sum);
+        }
+        if constexpr (kChunk + 1 == U::kChunks) {
+          auto& total = totals[r.value][t.value];
+          total = U::finish(heads[r.value], sum, token.sums, total);
+        }
+      });
+    });
+  });
+  unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { rows[r.value] += U::kBytes; });
+  unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
+    tokens[t.value].quants += U::kWeights;
+    tokens[t.value].scales += U::kWeights / kActivationBlock;
+    tokens[t.value].sums += U::kWeights / 16;
+  });
+}
+
+template <class U, int kRows, int kTokens>
+INLAY_INLINE void add_quantized(const MatmulArgs& args, int row, int token,
+                                typename U::Isa::Vec (&totals)[kRows][kTokens]) {
+  const std::byte* rows[kRows];
+  unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
+    rows[r.value] = args.weights + static_cast<std::size_t>(row + r.value) * args.row_bytes;
+  });
+  TokenSlice tokens[kTokens];
+  unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
+    const std::size_t first = offset_of(token + t.value, args.x.n_cols);
+    tokens[t.value] = {args.x.quants + first, args.x.scales + first / kActivationBlock, args.x.sums + first / 16};
+  });
+  int left = args.x.n_cols;
+  for (; left >= U::kWeights; left -= U::kWeights) add_step<U>(rows, tokens, totals);
+  if constexpr (U::Tail::kWeights < U::kWeights) {
+    for (; left >= U::Tail::kWeights; left -= U::Tail::kWeights) add_step<typename U::Tail>(rows, tokens, totals);
+  }
+}
+
+template <class U, int kRows, int kTokens>
+INLAY_INLINE void add_floats(const MatmulArgs& args, int row, int token,
+                             typename U::Isa::Vec (&totals)[kRows][kTokens]) {
+  using Isa = typename U::Isa;
+  constexpr int kWeightBytes = U::Format::block_bytes;
+  const std::byte* weights = args.weights + static_cast<std::size_t>(row) * args.row_bytes;
+  const float* values = args.x.values + offset_of(token, args.x.n_cols);
+  const auto add = [&](int column, auto... count) INLAY_INLINE_LAMBDA {
+    typename Isa::Vec w[kRows];
+    unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
+      w[r.value] = U::load(weights + r.value * args.row_bytes + offset_of(column, kWeightBytes), count...);
+    });
+    unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
+      const auto x = Isa::load(values + offset_of(t.value, args.x.n_cols) + column, count...);
+      unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
+        auto& total = totals[r.value][t.value];
+        total = Isa::fma(w[r.value], x, total);
+      });
+    });
+  };
+  int column = 0;
+  for (; column + Isa::kLanes <= args.x.n_cols; column += Isa::kLanes) add(column);
+  if (column < args.x.n_cols) add(column, args.x.n_cols - column);
+}
+
+template <class U, int kRows, int kTokens>
+void matmul_tile(const MatmulArgs& args, int row, int token) {
+  using Isa = typename U::Isa;
+  typename Isa::Vec totals[kRows][kTokens];
+  unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
+    unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA { totals[r.value][t.value] = Isa::zero(); });
+  });
+  if constexpr (U::Format::block_weights == 1) {
+    add_floats<U>(args, row, token, totals);
+  } else {
+    add_quantized<U>(args, row, token, totals);
+  }
+  unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
+    float* out = args.out + static_cast<std::size_t>(token + t.value) * args.out_stride + row;
+    unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { out[r.value] = Isa::reduce_add(totals[r.value][t.value]); });
+  });
+}
+
+/// kRows rows and kTokens tokens, in the tiles that the registers of the instruction set hold.
+template <class U, int kRows, int kTokens>
+INLAY_INLINE void matmul_tiles(const MatmulArgs& args, int row, int token) {
+  constexpr int kMost = U::Isa::kMatmulTile / kTokens;
+  constexpr int kTileRows = kMost < kRows ? kMost : kRows;
+  for (int r = 0; r < kRows; r += kTileRows) matmul_tile<U, kTileRows, kTokens>(args, row + r, token);
+}
+
+template <class U, int kRows>
+void matmul_rows(const MatmulArgs& args, int row) {
+  int token = 0;
+  for (; token + kTokenBlock <= args.x.n_rows; token += kTokenBlock)
+    matmul_tiles<U, kRows, kTokenBlock>(args, row, token);
+  if (token + 2 <= args.x.n_rows) {
+    matmul_tiles<U, kRows, 2>(args, row, token);
+    token += 2;
+  }
+  if (token < args.x.n_rows) matmul_tiles<U, kRows, 1>(args, row, token);
+}
+
+template <class U>
+void matmul(const MatmulArgs& args) {
+  int row = args.row_begin;
+  for (; row + kRowBlock <= args.row_end; row += kRowBlock) matmul_rows<U, kRowBlock>(args, row);
+  for (; row < args.row_end; ++row) matmul_rows<U, 1>(args, row);
+}
+
+}  // namespace
+}  // namespace inlay::cpu

@@ -1,0 +1,230 @@
+// The kernels in plain C++: what runs where nothing better does, and the twin that tests compare the others with.
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "base/half.hpp"
+#include "cpu/kernel_table.hpp"
+#include "cpu/unpack_generic.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+constexpr int kTokenTile = 8;  // tokens that share the unpacking of a block
+
+float weight_value(const BlockF32& block) { return block.value; }
+float weight_value(const BlockF16& block) { return half_to_float(block.value); }
+float weight_value(const BlockBF16& block) { return bfloat16_to_float(block.value); }
+
+template <class Block>
+Block load_block(const std::byte* blocks, int i) {
+  Block block;  // a copy: the bytes have no alignment
+  std::memcpy(&block, blocks + static_cast<std::size_t>(i) * sizeof(Block), sizeof(Block));
+  return block;
+}
+
+std::size_t offset(int row, int n_cols) { return static_cast<std::size_t>(row) * static_cast<std::size_t>(n_cols); }
+
+/// sums[t] = dot(weights, activations[first_token + t]) with float weights.
+template <class Traits>
+void dot_floats(const std::byte* weights, const Activations& x, int first_token, int n_tokens, float* sums) {
+  for (int i = 0; i < x.n_cols; ++i) {
+    const float weight = weight_value(load_block<typename Traits::Block>(weights, i));
+    for (int t = 0; t < n_tokens; ++t) sums[t] += weight * x.values[offset(first_token + t, x.n_cols) + i];
+  }
+}
+
+int dot_group(const std::int8_t* weights, const std::int8_t* quants) {
+  int sum = 0;
+  for (int i = 0; i < kGroup; ++i) sum += weights[i] * quants[i];
+  return sum;
+}
+
+/// sums[t] = dot(weights, activations[first_token + t]) with quantised weights and activations.
+template <class Traits>
+void dot_quantized(const std::byte* weights, const Activations& x, int first_token, int n_tokens, float* sums) {
+  constexpr int kGroups = Traits::block_weights / kGroup;
+  UnpackedBlock block;
+  for (int b = 0; b < x.n_cols / Traits::block_weights; ++b) {
+    unpack(load_block<typename Traits::Block>(weights, b), block);
+    for (int t = 0; t < n_tokens; ++t) {
+      const std::size_t first = offset(first_token + t, x.n_cols) + static_cast<std::size_t>(b) * Traits::block_weights;
+      for (int g = 0; g < kGroups; ++g) {
+        const std::size_t i = first + static_cast<std::size_t>(g) * kGroup;
+        const int dot = dot_group(block.quants + g * kGroup, x.quants + i);
+        sums[t] += block.scales[g] * x.scales[i / kActivationBlock] * static_cast<float>(dot) +
+                   block.minimums[g] * x.sums[i / kGroup];
+      }
+    }
+  }
+}
+
+template <class Traits>
+void matmul(const MatmulArgs& args) {
+  for (int row = args.row_begin; row < args.row_end; ++row) {
+    const std::byte* weights = args.weights + static_cast<std::size_t>(row) * args.row_bytes;
+    for (int token = 0; token < args.x.n_rows; token += kTokenTile) {
+      const int n_tokens = args.x.n_rows - token < kTokenTile ? args.x.n_rows - token : kTokenTile;
+      float sums[kTokenTile] = {};
+      if constexpr (Traits::block_weights == 1) {
+        dot_floats<Traits>(weights, args.x, token, n_tokens, sums);
+      } else {
+        dot_quantized<Traits>(weights, args.x, token, n_tokens, sums);
+      }
+      for (int t = 0; t < n_tokens; ++t)
+        args.out[static_cast<std::size_t>(token + t) * args.out_stride + row] = sums[t];
+    }
+  }
+}
+
+/// To nearest, ties to even, for |x| < 2^22: the addition leaves no fraction bits.
+float round_to_even(float x) { return x + 0x1.8p23F - 0x1.8p23F; }
+
+void quantize_block(const float* x, std::int8_t* quants, float* scale, float* sums) {
+  std::uint32_t magnitude = 0;  // as bits, where NaN > infinity > every number
+  for (int i = 0; i < kActivationBlock; ++i) {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7FFFFFFFU;
+    if (bits > magnitude) magnitude = bits;
+  }
+  const auto largest = std::bit_cast<float>(magnitude);
+  if (magnitude >= 0x7F800000U || largest < kSmallestActivation) {
+    *scale = sums[0] = sums[1] = magnitude >= 0x7F800000U ? std::numeric_limits<float>::quiet_NaN() : 0.0F;
+    std::memset(quants, 0, kActivationBlock);
+    return;
+  }
+  *scale = largest / 127.0F;
+  const float inverse = 127.0F / largest;
+  int totals[2] = {};
+  for (int i = 0; i < kActivationBlock; ++i) {
+    const auto quant = static_cast<int>(round_to_even(x[i] * inverse));
+    quants[i] = static_cast<std::int8_t>(quant);
+    totals[i / 16] += quant;
+  }
+  for (int half = 0; half < 2; ++half) sums[half] = *scale * static_cast<float>(totals[half]);
+}
+
+void quantize(const float* x, int n, std::int8_t* quants, float* scales, float* sums) {
+  for (int block = 0; block < n / kActivationBlock; ++block) {
+    const std::ptrdiff_t i = static_cast<std::ptrdiff_t>(block) * kActivationBlock;
+    quantize_block(x + i, quants + i, scales + block, sums + 2 * block);
+  }
+}
+
+void rms_norm(const float* x, const float* weight, int n, float epsilon, float* out) {
+  double squares = 0.0;
+  for (int i = 0; i < n; ++i) squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  const auto inverse = static_cast<float>(1.0 / std::sqrt(squares / n + static_cast<double>(epsilon)));
+  for (int i = 0; i < n; ++i) out[i] = x[i] * inverse * weight[i];
+}
+
+void rope(float* heads, int n_heads, int head_size, int n_pairs, RopeKind kind, const float* cosines,
+          const float* sines) {
+  const int step = kind == RopeKind::kNormal ? 2 : 1;
+  const int distance = kind == RopeKind::kNormal ? 1 : n_pairs;
+  for (int head = 0; head < n_heads; ++head) {
+    float* values = heads + offset(head, head_size);
+    for (int i = 0; i < n_pairs; ++i) {
+      float& first = values[i * step];
+      float& second = values[i * step + distance];
+      const float rotated = first * cosines[i] - second * sines[i];
+      second = first * sines[i] + second * cosines[i];
+      first = rotated;
+    }
+  }
+}
+
+float silu(float x) { return x / (1.0F + std::exp(-x)); }
+
+void gated_activation(Activation activation, const float* gate, const float* up, int n, float* out) {
+  switch (activation) {
+    case Activation::kSilu:
+      for (int i = 0; i < n; ++i) out[i] = silu(gate[i]) * up[i];
+      return;
+  }
+}
+
+void add(const float* x, int n, float* out) {
+  for (int i = 0; i < n; ++i) out[i] += x[i];
+}
+
+void store_half(const float* x, int n, std::uint16_t* out) {
+  for (int i = 0; i < n; ++i) out[i] = float_to_half(x[i]);
+}
+
+float load_half(const std::byte* halves, std::size_t i) {
+  std::uint16_t half = 0;
+  std::memcpy(&half, halves + 2 * i, sizeof(half));
+  return half_to_float(half);
+}
+
+/// One query head against the positions of one page. `sum` holds the unnormalised output, [head_size]; `largest` and
+/// `total` are the running maximum of the scores and the sum of their exponentials.
+struct HeadState {
+  float* sum;
+  float largest = -std::numeric_limits<float>::infinity();
+  float total = 0.0F;
+};
+
+void attend_page(const AttentionArgs& args, const float* query, const std::byte* page, int n, float* scores,
+                 HeadState& state) {
+  float largest = state.largest;
+  for (int position = 0; position < n; ++position) {
+    float dot = 0.0F;
+    for (int i = 0; i < args.head_size; ++i) {
+      dot += query[i] * load_half(page + args.key_offset, offset(position, args.head_size) + i);
+    }
+    scores[position] = dot * args.scale;
+    if (scores[position] > largest) largest = scores[position];
+  }
+  const float correction = std::exp(state.largest - largest);
+  state.largest = largest;
+  state.total *= correction;
+  for (int i = 0; i < args.head_size; ++i) state.sum[i] *= correction;
+  for (int position = 0; position < n; ++position) {
+    const float weight = std::exp(scores[position] - largest);
+    state.total += weight;
+    for (int i = 0; i < args.head_size; ++i) {
+      state.sum[i] += weight * load_half(page + args.value_offset, offset(position, args.head_size) + i);
+    }
+  }
+}
+
+void attend(const AttentionArgs& args) {
+  for (int head = 0; head < args.group; ++head) {
+    HeadState state;
+    state.sum = args.out + offset(head, args.head_size);
+    for (int i = 0; i < args.head_size; ++i) state.sum[i] = 0.0F;
+    for (int first = 0; first < args.n_positions; first += kKvPagePositions) {
+      const int left = args.n_positions - first;
+      attend_page(args, args.query + offset(head, args.head_size), args.pages[first / kKvPagePositions],
+                  left < kKvPagePositions ? left : kKvPagePositions, args.scratch, state);
+    }
+    const float inverse = args.n_positions > 0 ? 1.0F / state.total : 0.0F;
+    for (int i = 0; i < args.head_size; ++i) state.sum[i] *= inverse;
+  }
+}
+
+template <class... Formats>
+consteval KernelTable make_table(FormatList<Formats...> /*formats*/) {
+  KernelTable table;
+  table.name = "generic";
+  table.matmul = {matmul<Formats>...};
+  table.quantize = quantize;
+  table.rms_norm = rms_norm;
+  table.rope = rope;
+  table.gated_activation = gated_activation;
+  table.add = add;
+  table.store_half = store_half;
+  table.attend = attend;
+  return table;
+}
+
+constexpr KernelTable kTable = make_table(WeightFormats{});
+
+}  // namespace
+
+const KernelTable& generic_kernels() { return kTable; }
+
+}  // namespace inlay::cpu

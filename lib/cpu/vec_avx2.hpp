@@ -1,0 +1,104 @@
+// Eight floats in a register, for AVX2 with FMA and F16C.
+#pragma once
+
+#include <immintrin.h>
+
+#include "cpu/isa_code.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+struct Avx2 {
+  using Vec = __m256;
+  static constexpr int kLanes = 8;
+  static constexpr int kMatmulTile = 8;  // accumulators of a matmul tile: rows x tokens
+  static constexpr int kHeadTile = 2;    // query heads whose scores are computed together, with four positions
+
+  static INLAY_INLINE Vec zero() { return _mm256_setzero_ps(); }
+  static INLAY_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
+  static INLAY_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+  static INLAY_INLINE Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+  static INLAY_INLINE Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+  static INLAY_INLINE Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+  static INLAY_INLINE Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+  static INLAY_INLINE Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
+  /// a * b + c, rounded once.
+  static INLAY_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+  /// a * b - c in the even lanes, a * b + c in the odd ones.
+  static INLAY_INLINE Vec fma_alternating(Vec a, Vec b, Vec c) { return _mm256_fmaddsub_ps(a, b, c); }
+  static INLAY_INLINE Vec swap_neighbours(Vec x) { return _mm256_permute_ps(x, 0xB1); }
+  static INLAY_INLINE Vec round(Vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+  /// x * 2^n for integers -252 <= n <= 254 held as floats.
+  static INLAY_INLINE Vec scale_by_power(Vec x, Vec n) {
+    // Two factors, each a normal number, so that results may be subnormal or infinite.
+    const __m256i whole = _mm256_cvtps_epi32(n);
+    const __m256i first = _mm256_srai_epi32(whole, 1);
+    const __m256i second = _mm256_sub_epi32(whole, first);
+    return mul(mul(x, power_of_two(first)), power_of_two(second));
+  }
+
+  // Loads and stores of the first n lanes (0 <= n <= kLanes); the other lanes load as zero.
+  static INLAY_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  static INLAY_INLINE Vec load(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
+  static INLAY_INLINE void store(float* p, Vec x) { _mm256_storeu_ps(p, x); }
+  static INLAY_INLINE void store(float* p, Vec x, int n) { _mm256_maskstore_ps(p, first_lanes(n), x); }
+
+  static INLAY_INLINE Vec load_half(const std::byte* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static INLAY_INLINE Vec load_half(const std::byte* p, int n) { return _mm256_cvtph_ps(load_words(p, n)); }
+  static INLAY_INLINE Vec load_bfloat16(const std::byte* p) {
+    return widen_bfloat16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static INLAY_INLINE Vec load_bfloat16(const std::byte* p, int n) { return widen_bfloat16(load_words(p, n)); }
+  static INLAY_INLINE void store_half(std::uint16_t* p, Vec x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static INLAY_INLINE void store_half(std::uint16_t* p, Vec x, int n) {
+    std::uint16_t words[kLanes];
+    store_half(words, x);
+    __builtin_memcpy(p, words, static_cast<std::size_t>(n) * sizeof(std::uint16_t));
+  }
+
+  /// p[0], p[0], p[1], p[1], ...: kLanes / 2 floats, each twice.
+  static INLAY_INLINE Vec load_twice(const float* p) {
+    const __m256 four = _mm256_castps128_ps256(_mm_loadu_ps(p));
+    return _mm256_permutevar8x32_ps(four, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+  }
+
+  /// The lanes' sum in a fixed tree: neighbours, then pairs, then halves.
+  static INLAY_INLINE float reduce_add(Vec x) { return _mm_cvtss_f32(reduce_add(x, x, x, x)); }
+  /// The same sums of four vectors, times `factor`.
+  static INLAY_INLINE void store_sums(float* p, const Vec (&x)[4], float factor) {
+    _mm_storeu_ps(p, _mm_mul_ps(reduce_add(x[0], x[1], x[2], x[3]), _mm_set1_ps(factor)));
+  }
+  static INLAY_INLINE float reduce_max(Vec x) {
+    __m128 most = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+    most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+    return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+  }
+
+ private:
+  static INLAY_INLINE Vec power_of_two(__m256i exponent) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
+  }
+  static INLAY_INLINE __m128 reduce_add(Vec a, Vec b, Vec c, Vec d) {
+    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1));
+  }
+  static INLAY_INLINE __m256i first_lanes(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static INLAY_INLINE __m128i load_words(const std::byte* p, int n) {
+    std::uint16_t words[kLanes] = {};
+    __builtin_memcpy(words, p, static_cast<std::size_t>(n) * sizeof(std::uint16_t));
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(words));
+  }
+  static INLAY_INLINE Vec widen_bfloat16(__m128i words) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(words), 16));
+  }
+};
+
+}  // namespace
+}  // namespace inlay::cpu
