@@ -6,10 +6,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#include <inlay/result.hpp>
 #include <new>
 #include <span>
 #include <string>
+
+#include <inlay/result.hpp>
 
 namespace inlay::capi {
 
@@ -31,9 +32,9 @@ inlay_status call(inlay_error** error, Body&& body) noexcept {
 }
 
 /// Returns early from a body with a failed Status, or the Status of a failed Result.
-#define INLAY_CAPI_TRY(expression)                                                               \
-  do {                                                                                           \
-    if (const ::inlay::Status capi_status = (expression); !capi_status.ok()) return capi_status; \
+#define INLAY_CAPI_TRY(expression)                                                         \
+  do {                                                                                     \
+    if (::inlay::Status capi_status = (expression); !capi_status.ok()) return capi_status; \
   } while (false)
 
 struct Parameter {

@@ -4,8 +4,9 @@
 #include <inlay.h>
 
 #include <cstddef>
-#include <inlay/inlay.hpp>
 #include <string>
+
+#include <inlay/inlay.hpp>
 
 #include "structs.hpp"
 

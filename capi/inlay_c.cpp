@@ -1,9 +1,10 @@
 // C API: version, errors, devices.
 #include <algorithm>
 #include <cstring>
-#include <inlay/inlay.hpp>
 #include <memory>
 #include <new>
+
+#include <inlay/inlay.hpp>
 
 #include "call.hpp"
 #include "handles.hpp"

@@ -1,10 +1,11 @@
 // C API: models and their vocabulary.
-#include <inlay/inlay.hpp>
 #include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <inlay/inlay.hpp>
 
 #include "call.hpp"
 #include "handles.hpp"

@@ -1,9 +1,10 @@
 // C API: sessions, generating and batches.
-#include <inlay/inlay.hpp>
 #include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
+
+#include <inlay/inlay.hpp>
 
 #include "call.hpp"
 #include "handles.hpp"

@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <inlay/result.hpp>
 #include <string>
 #include <type_traits>
+
+#include <inlay/result.hpp>
 
 namespace inlay::capi {
 

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <atomic>
-#include <inlay/session.hpp>
 #include <mutex>
 #include <thread>
+
+#include <inlay/session.hpp>
 
 namespace inlay_run {
 

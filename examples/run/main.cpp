@@ -4,13 +4,14 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
-#include <inlay/inlay.hpp>
 #include <iostream>
 #include <iterator>
 #include <string>
 #include <string_view>
 #include <variant>
 #include <vector>
+
+#include <inlay/inlay.hpp>
 
 #include "interrupt.hpp"
 #include "options.hpp"

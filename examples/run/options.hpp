@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <inlay/inlay.hpp>
 #include <string>
 #include <variant>
+
+#include <inlay/inlay.hpp>
 
 namespace inlay_run {
 

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <chrono>
-#include <inlay/inlay.hpp>
 #include <string>
 #include <vector>
+
+#include <inlay/inlay.hpp>
 
 namespace inlay_run {
 
