@@ -206,8 +206,7 @@ Result<void> Parser::read_counts() {
   if (!n_tensors || !n_metadata) return ends_inside("GGUF counts");
   n_tensors_ = *n_tensors;
   n_metadata_ = *n_metadata;
-  INLAY_TRY(check_count("metadata keys", n_metadata_, kMinMetadataBytes));
-  return check_count("tensors", n_tensors_, kMinTensorBytes);
+  return check_count("metadata keys", n_metadata_, kMinMetadataBytes);
 }
 
 Result<std::string_view> Parser::read_name(const std::string& where, std::uint64_t max_bytes) {
@@ -313,8 +312,8 @@ Result<Value> Parser::read_string_array(const std::string& where, std::uint64_t 
 Result<void> Parser::check_split() const {
   INLAY_TRY_ASSIGN(const auto parts, file_.find_integer("split.count"));
   if (!parts || *parts <= 1) return {};
-  return unsupported("metadata key \"split.count\": the model is split into " + std::to_string(*parts) +
-                     " files; expected one file (merge the parts first)");
+  return unsupported("metadata key \"split.count\"" +
+                     expected_found("one file", "one of " + std::to_string(*parts) + " parts (merge them first)"));
 }
 
 Result<void> Parser::read_alignment() {
