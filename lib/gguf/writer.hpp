@@ -17,8 +17,12 @@
 namespace inlay::gguf {
 
 /// Collects metadata and tensors, then writes the whole file at once. The order of the calls is the order in the file.
+/// Writes what it is told, also what no reader accepts (names twice, wrong sizes): tests need such files. Tensors are
+/// aligned to general.alignment when that is added as a uint32 power of two up to 65536, else to 32 bytes.
 class Writer {
  public:
+  Writer();
+
   void add_uint32(std::string_view key, std::uint32_t value);
   void add_int32(std::string_view key, std::int32_t value);
   void add_uint64(std::string_view key, std::uint64_t value);
@@ -41,7 +45,7 @@ class Writer {
 
   /// The whole file.
   [[nodiscard]] std::vector<std::byte> finish() const;
-  /// The same, into a file (written beside it and renamed). kIoError.
+  /// The same, into a file: written beside it and renamed, so that `path` never holds half a file. kIoError.
   [[nodiscard]] Result<void> write(const std::string& path) const;
 
  private:
@@ -51,6 +55,10 @@ class Writer {
     std::vector<std::uint64_t> dims;
     std::vector<std::byte> data;
   };
+  /// All of the file but the tensor data, padded to where they begin when there are any.
+  [[nodiscard]] std::vector<std::byte> header() const;
+
+  std::uint64_t alignment_;
   std::vector<std::byte> metadata_;
   std::uint64_t n_metadata_ = 0;
   std::vector<PendingTensor> tensors_;
