@@ -74,10 +74,10 @@ class Executor {
 struct ExecutorOptions {
   int threads = 1;
   int batch_rows = 1;
-  ParallelFor parallel_for;
-  std::string cpu_isa;
+  ParallelFor parallel_for = {};
+  std::string cpu_isa = {};
   int device_index = 0;
-  ProgressCallback progress;  // of loading, 0 to 1
+  ProgressCallback progress = {};  // of loading, 0 to 1
 };
 
 /// A kind of device. Stateless, thread-safe, lives as long as the process.
