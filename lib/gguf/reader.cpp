@@ -313,8 +313,8 @@ Result<Value> Parser::read_string_array(const std::string& where, std::uint64_t 
 Result<void> Parser::check_split() const {
   INLAY_TRY_ASSIGN(const auto parts, file_.find_integer("split.count"));
   if (!parts || *parts <= 1) return {};
-  return unsupported("metadata key \"split.count\": the model is split into " + std::to_string(*parts) +
-                     " files; expected one file (merge the parts first)");
+  return unsupported("metadata key \"split.count\"" +
+                     expected_found("one file", "one of " + std::to_string(*parts) + " parts (merge them first)"));
 }
 
 Result<void> Parser::read_alignment() {
