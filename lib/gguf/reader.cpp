@@ -16,9 +16,8 @@
 namespace inlay::gguf {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x46554747;         // "GGUF"
-constexpr std::uint32_t kMagicSwapped = 0x47475546;  // as a program that swaps the words of a big-endian file sees it
-constexpr std::uint64_t kMaxKeyBytes = 65535;        // from the specification, as is the next
+constexpr std::uint32_t kMagic = 0x46554747;   // "GGUF"
+constexpr std::uint64_t kMaxKeyBytes = 65535;  // from the specification, as is the next
 constexpr std::uint64_t kMaxTensorNameBytes = 64;
 constexpr std::uint64_t kMaxEntries =
     1U << 20U;  // models have some dozens of keys and at most some thousands of tensors
@@ -139,9 +138,7 @@ class Parser {
     INLAY_TRY(read_metadata());
     INLAY_TRY(check_split());
     INLAY_TRY(read_alignment());
-    INLAY_TRY(read_tensor_infos());
-    INLAY_TRY(place_tensors());
-    INLAY_TRY(check_overlaps());
+    INLAY_TRY(read_tensors());
     return std::move(file_);
   }
 
@@ -167,6 +164,7 @@ class Parser {
   Result<void> check_split() const;
   Result<void> read_alignment();
 
+  Result<void> read_tensors();
   Result<void> read_tensor_infos();
   Result<Tensor> read_tensor_info(std::uint64_t index);
   Result<void> read_dims(const Place& where, Tensor& tensor);
@@ -206,7 +204,6 @@ Result<void> Parser::check_count(const char* what, std::uint64_t count, std::uin
 Result<void> Parser::read_counts() {
   const auto magic = cursor_.number<std::uint32_t>();
   if (!magic) return ends_inside("GGUF magic");
-  if (*magic == kMagicSwapped) return unsupported("GGUF byte order: expected little-endian, found big-endian");
   if (*magic != kMagic) {
     const std::string_view found(reinterpret_cast<const char*>(bytes_.data()), sizeof(kMagic));
     return invalid("magic" + expected_found("\"GGUF\"", quoted(found)));
@@ -342,6 +339,12 @@ Result<void> Parser::read_alignment() {
   }
   file_.alignment_ = value;
   return {};
+}
+
+Result<void> Parser::read_tensors() {
+  INLAY_TRY(read_tensor_infos());
+  INLAY_TRY(place_tensors());
+  return check_overlaps();
 }
 
 Result<void> Parser::read_tensor_infos() {
