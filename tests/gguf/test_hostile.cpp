@@ -41,7 +41,7 @@ class Walker {
       read(key);
       read(value.bytes);
       if (file.find(key) != &value) FAIL("a key is not found");
-      read_typed(file, key);
+      read_typed(file, key, value.type == ValueType::kArray);
     }
     for (const auto& tensor : file.tensors()) {
       read(tensor.name);
@@ -61,16 +61,18 @@ class Walker {
   }
   void read(std::string_view view) { read(std::as_bytes(std::span(view))); }
 
-  void read_typed(const File& file, std::string_view key) {
-    static_cast<void>(file.find_integer(key));
-    static_cast<void>(file.find_float(key));
-    static_cast<void>(file.find_bool(key));
-    static_cast<void>(file.find_floats(key));
-    static_cast<void>(file.find_integers(key));
-    if (const auto text = file.find_string(key); text.ok()) read(**text);
-    if (const auto texts = file.find_strings(key); texts.ok()) {
-      for (const std::string_view text : **texts) read(text);
+  /// Reads a value as what it is; the other reads make messages only.
+  void read_typed(const File& file, std::string_view key, bool is_array) {
+    if (is_array) {
+      if (const auto texts = file.find_strings(key); texts.ok()) {
+        for (const std::string_view text : **texts) read(text);
+        return;
+      }
+      static_cast<void>(file.find_floats(key).ok() || file.find_integers(key).ok());
+      return;
     }
+    if (const auto text = file.find_string(key); text.ok()) return read(**text);
+    static_cast<void>(file.find_integer(key).ok() || file.find_float(key).ok() || file.find_bool(key).ok());
   }
 
   std::span<const std::byte> whole_;
