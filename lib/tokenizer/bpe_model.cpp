@@ -1,7 +1,6 @@
 #include "tokenizer/bpe_model.hpp"
 
 #include <algorithm>
-#include <queue>
 #include <utility>
 
 #include "base/try.hpp"
@@ -19,92 +18,6 @@ constexpr std::uint64_t pair_key(std::int32_t left, std::int32_t right) noexcept
 }
 
 }  // namespace
-
-/// The merging of words, one after another; keeps its memory from word to word.
-class BpeModel::Merger {
- public:
-  explicit Merger(const BpeModel& model) : model_(model) {}
-
-  void append_word(std::string_view word, std::vector<TokenId>& out) {
-    read_symbols(word);
-    for (std::size_t i = 1; i < symbols_.size(); ++i) {
-      queue(static_cast<std::int32_t>(i - 1), static_cast<std::int32_t>(i));
-    }
-    while (!queue_.empty()) {
-      const Candidate candidate = queue_.top();
-      queue_.pop();
-      apply(candidate);
-    }
-    for (std::int32_t i = 0; i >= 0; i = at(i).next) {
-      model_.append(at(i).id, word.substr(at(i).begin, at(i).size), out);
-    }
-  }
-
- private:
-  static constexpr SymbolId kMergedAway = -1;
-
-  struct Symbol {
-    std::uint32_t begin = 0;
-    std::uint32_t size = 0;
-    SymbolId id = 0;
-    std::int32_t previous = -1;
-    std::int32_t next = -1;
-  };
-
-  /// Holds while both symbols are what they were when it was queued.
-  struct Candidate {
-    std::uint32_t rank = 0;
-    std::int32_t left = 0;
-    std::int32_t right = 0;
-    SymbolId left_id = 0;
-    SymbolId right_id = 0;
-    SymbolId result = 0;
-  };
-
-  /// The first of the list first, then the leftmost.
-  struct Later {
-    bool operator()(const Candidate& a, const Candidate& b) const noexcept {
-      return a.rank != b.rank ? a.rank > b.rank : a.left > b.left;
-    }
-  };
-
-  Symbol& at(std::int32_t i) { return symbols_[static_cast<std::size_t>(i)]; }
-
-  void read_symbols(std::string_view word) {
-    symbols_.clear();
-    for (const char byte : word) {
-      const auto index = static_cast<std::int32_t>(symbols_.size());
-      symbols_.push_back({static_cast<std::uint32_t>(index), 1, model_.byte_symbols_[static_cast<unsigned char>(byte)],
-                          index - 1, index + 1});
-    }
-    symbols_.back().next = -1;
-  }
-
-  void queue(std::int32_t left, std::int32_t right) {
-    if (left < 0 || right < 0) return;
-    const SymbolId left_id = at(left).id;
-    const SymbolId right_id = at(right).id;
-    const Merge* const merge = model_.find_merge(left_id, right_id);
-    if (merge != nullptr) queue_.push({merge->rank, left, right, left_id, right_id, merge->result});
-  }
-
-  void apply(const Candidate& candidate) {
-    Symbol& left = at(candidate.left);
-    Symbol& right = at(candidate.right);
-    if (left.id != candidate.left_id || right.id != candidate.right_id) return;
-    left.id = candidate.result;
-    left.size += right.size;
-    left.next = right.next;
-    right.id = kMergedAway;
-    if (left.next >= 0) at(left.next).previous = candidate.left;
-    queue(left.previous, candidate.left);
-    queue(candidate.left, left.next);
-  }
-
-  const BpeModel& model_;
-  std::vector<Symbol> symbols_;
-  std::priority_queue<Candidate, std::vector<Candidate>, Later> queue_;
-};
 
 Result<std::unique_ptr<BpeModel>> BpeModel::make(const VocabData& data, const Vocab& vocab) {
   INLAY_TRY_ASSIGN(PreTokenizer pre_tokenizer, PreTokenizer::make(data.pre));
@@ -143,7 +56,6 @@ Result<void> BpeModel::read_merges(const VocabData& data) {
                    std::to_string(data.merges->size()));
   }
   merges_.reserve(data.merges->size());
-  std::string bytes;
   std::uint32_t rank = 0;
   for (const std::string_view merge : *data.merges) {
     const std::size_t space = merge.find(' ');
@@ -153,20 +65,23 @@ Result<void> BpeModel::read_merges(const VocabData& data) {
                      ": expected two pieces with a space between them, found \"" + std::string(merge.substr(0, 64)) +
                      "\"");
     }
-    bytes.clear();
-    // Text is bytes: a merge of characters outside the alphabet never happens.
-    if (append_alphabet_bytes(merge.substr(0, space), bytes)) {
-      const std::size_t left_size = bytes.size();
-      if (append_alphabet_bytes(merge.substr(space + 1), bytes)) {
-        const std::string_view both = bytes;
-        const SymbolId left = intern(both.substr(0, left_size));
-        const SymbolId right = intern(both.substr(left_size));
-        merges_.try_emplace(pair_key(left, right), Merge{rank, intern(both)});  // of equal merges the first counts
-      }
-    }
+    add_merge(merge.substr(0, space), merge.substr(space + 1), rank);
     ++rank;
   }
   return {};
+}
+
+void BpeModel::add_merge(std::string_view left, std::string_view right, std::uint32_t rank) {
+  std::string both;
+  // Text is bytes: a merge of characters outside the alphabet never happens.
+  if (!append_alphabet_bytes(left, both)) return;
+  const std::size_t left_size = both.size();
+  if (!append_alphabet_bytes(right, both)) return;
+  const std::string_view bytes = both;
+  const SymbolId left_symbol = intern(bytes.substr(0, left_size));
+  const SymbolId right_symbol = intern(bytes.substr(left_size));
+  // Of equal merges the first counts.
+  merges_.try_emplace(pair_key(left_symbol, right_symbol), MergePair{rank, intern(bytes)});
 }
 
 BpeModel::SymbolId BpeModel::intern(std::string_view bytes) {
@@ -174,10 +89,6 @@ BpeModel::SymbolId BpeModel::intern(std::string_view bytes) {
   const auto symbol = n_tokens_ + static_cast<SymbolId>(extra_bytes_.size());
   symbols_.try_emplace(extra_bytes_.emplace_back(bytes), symbol);
   return symbol;
-}
-
-const BpeModel::Merge* BpeModel::find_merge(SymbolId left, SymbolId right) const noexcept {
-  return merges_.find(pair_key(left, right));
 }
 
 void BpeModel::append(SymbolId symbol, std::string_view bytes, std::vector<TokenId>& out) const {
@@ -193,21 +104,32 @@ void BpeModel::append(SymbolId symbol, std::string_view bytes, std::vector<Token
 
 Result<void> BpeModel::encode(std::string_view text, std::vector<TokenId>& out) const {
   INLAY_TRY_ASSIGN(const std::vector<std::size_t> ends, pre_tokenizer_.split(text));
-  Merger merger(*this);
+  MergeChain chain;
   std::size_t begin = 0;
   for (const std::size_t end : ends) {
-    const std::string_view word = text.substr(begin, end - begin);
+    append_word(text.substr(begin, end - begin), chain, out);
     begin = end;
-    if (pre_tokenizer_.ignore_merges()) {
-      const SymbolId* const whole = symbols_.find(word);
-      if (whole != nullptr && is_token(*whole)) {
-        out.push_back(*whole);
-        continue;
-      }
-    }
-    merger.append_word(word, out);
   }
   return {};
+}
+
+void BpeModel::append_word(std::string_view word, MergeChain& chain, std::vector<TokenId>& out) const {
+  if (pre_tokenizer_.ignore_merges()) {
+    const SymbolId* const whole = symbols_.find(word);
+    if (whole != nullptr && is_token(*whole)) {
+      out.push_back(*whole);
+      return;
+    }
+  }
+  chain.clear();
+  for (std::size_t i = 0; i < word.size(); ++i) {
+    chain.add({i, 1, byte_symbols_[static_cast<unsigned char>(word[i])]});
+  }
+  chain.merge([this](const MergeSymbol& left, const MergeSymbol& right) {
+    const MergePair* const pair = merges_.find(pair_key(left.id, right.id));
+    return pair == nullptr ? MergePair() : *pair;
+  });
+  chain.for_each([&](const MergeSymbol& symbol) { append(symbol.id, symbol.in(word), out); });
 }
 
 }  // namespace inlay

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tokenizer/flat_map.hpp"
+#include "tokenizer/merge_chain.hpp"
 #include "tokenizer/pre_tokenizer.hpp"
 #include "tokenizer/text_model.hpp"
 #include "tokenizer/vocab.hpp"
@@ -30,18 +31,14 @@ class BpeModel final : public TextModel {
  private:
   /// A token, or, from the vocabulary's size upwards, a byte string that merges speak of but that is no token.
   using SymbolId = std::int32_t;
-  struct Merge {
-    std::uint32_t rank = 0;
-    SymbolId result = 0;
-  };
-  class Merger;
 
   explicit BpeModel(PreTokenizer pre_tokenizer) : pre_tokenizer_(std::move(pre_tokenizer)) {}
   Result<void> read_tokens(const VocabData& data, const Vocab& vocab);
   Result<void> read_merges(const VocabData& data);
+  void add_merge(std::string_view left, std::string_view right, std::uint32_t rank);
   SymbolId intern(std::string_view bytes);
   [[nodiscard]] bool is_token(SymbolId symbol) const noexcept { return symbol < n_tokens_; }
-  [[nodiscard]] const Merge* find_merge(SymbolId left, SymbolId right) const noexcept;
+  void append_word(std::string_view word, MergeChain& chain, std::vector<TokenId>& out) const;
   void append(SymbolId symbol, std::string_view bytes, std::vector<TokenId>& out) const;
 
   PreTokenizer pre_tokenizer_;
@@ -49,7 +46,7 @@ class BpeModel final : public TextModel {
   std::deque<std::string> extra_bytes_;          // of the symbols that are no tokens
   FlatMap<std::string_view, SymbolId> symbols_;  // by their bytes
   std::array<SymbolId, 256> byte_symbols_{};
-  FlatMap<std::uint64_t, Merge> merges_;  // left << 32 | right
+  FlatMap<std::uint64_t, MergePair> merges_;  // by left << 32 | right; the priority is the place in the list
 };
 
 }  // namespace inlay

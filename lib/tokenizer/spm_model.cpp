@@ -1,11 +1,12 @@
 #include "tokenizer/spm_model.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <queue>
 #include <string>
 
 #include "base/try.hpp"
+#include "tokenizer/merge_chain.hpp"
 #include "tokenizer/utf8.hpp"
 
 namespace inlay {
@@ -33,18 +34,27 @@ std::string byte_name(std::size_t byte) {
   return {'<', '0', 'x', kDigits[byte / 16], kDigits[byte % 16], '>'};
 }
 
-Result<std::vector<float>> checked_scores(const VocabData& data) {
+/// The greatest score has the least priority number; equal scores have equal ones.
+std::uint32_t priority_of(float score) noexcept {
+  // The bits of floats order like sign and magnitude; 0 and -0 become one.
+  const auto bits = std::bit_cast<std::uint32_t>(score + 0.0F);
+  constexpr std::uint32_t kSign = 0x80000000U;
+  return (bits & kSign) != 0 ? bits : ~(bits | kSign);
+}
+
+Result<std::vector<std::uint32_t>> read_priorities(const VocabData& data) {
   if (!data.scores) return invalid("tokenizer.ggml.scores: missing");
-  if (data.scores->size() != data.pieces.size()) {
+  const std::vector<float>& scores = *data.scores;
+  if (scores.size() != data.pieces.size()) {
     return invalid("tokenizer.ggml.scores: expected " + std::to_string(data.pieces.size()) + " entries, found " +
-                   std::to_string(data.scores->size()));
+                   std::to_string(scores.size()));
   }
-  for (std::size_t i = 0; i < data.scores->size(); ++i) {
-    if (std::isnan((*data.scores)[i])) {
-      return invalid("tokenizer.ggml.scores: entry " + std::to_string(i) + " is not a number");
-    }
+  std::vector<std::uint32_t> priorities(scores.size());
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    if (std::isnan(scores[i])) return invalid("tokenizer.ggml.scores: entry " + std::to_string(i) + " is not a number");
+    priorities[i] = priority_of(scores[i]);
   }
-  return *data.scores;
+  return priorities;
 }
 
 /// Text may become any token but the special ones, and bytes only as the last resort.
@@ -54,80 +64,9 @@ bool text_may_become(const Vocab& vocab, TokenId token) {
 
 }  // namespace
 
-/// The merging of one text.
-class SpmModel::Merger {
- public:
-  Merger(const SpmModel& model, std::string_view text) : model_(model), text_(text) {}
-
-  void run() {
-    read_symbols();
-    for (std::size_t i = 1; i < symbols_.size(); ++i) {
-      queue(static_cast<std::int32_t>(i - 1), static_cast<std::int32_t>(i));
-    }
-    while (!queue_.empty()) {
-      const Merge merge = queue_.top();
-      queue_.pop();
-      apply(merge);
-    }
-  }
-
-  void append_tokens(std::vector<TokenId>& out) const {
-    for (const Symbol& symbol : symbols_) {
-      if (symbol.size != 0) model_.append(text_.substr(symbol.begin, symbol.size), symbol.token, out);
-    }
-  }
-
- private:
-  /// The best score first, then the leftmost.
-  struct Later {
-    bool operator()(const Merge& a, const Merge& b) const noexcept {
-      return a.score != b.score ? a.score < b.score : a.left > b.left;
-    }
-  };
-
-  void read_symbols() {
-    for (std::size_t begin = 0; begin < text_.size();) {
-      const Utf8Unit unit = next_utf8(text_.substr(begin));
-      const auto index = static_cast<std::int32_t>(symbols_.size());
-      symbols_.push_back({begin, static_cast<std::uint32_t>(unit.size), index - 1, index + 1,
-                          model_.find(text_.substr(begin, unit.size))});
-      begin += unit.size;
-    }
-    if (!symbols_.empty()) symbols_.back().next = -1;
-  }
-
-  Symbol& at(std::int32_t i) { return symbols_[static_cast<std::size_t>(i)]; }
-
-  void queue(std::int32_t left, std::int32_t right) {
-    if (left < 0 || right < 0) return;
-    const std::uint32_t size = at(left).size + at(right).size;
-    const TokenId token = model_.find(text_.substr(at(left).begin, size));
-    if (token == kNoToken) return;
-    queue_.push({model_.scores_[static_cast<std::size_t>(token)], left, right, size, token});
-  }
-
-  void apply(const Merge& merge) {
-    Symbol& left = at(merge.left);
-    Symbol& right = at(merge.right);
-    if (left.size == 0 || right.size == 0 || left.size + right.size != merge.size) return;
-    left.size = merge.size;
-    left.token = merge.token;
-    left.next = right.next;
-    right.size = 0;
-    if (left.next >= 0) at(left.next).previous = merge.left;
-    queue(left.previous, merge.left);
-    queue(merge.left, left.next);
-  }
-
-  const SpmModel& model_;
-  std::string_view text_;
-  std::vector<Symbol> symbols_;
-  std::priority_queue<Merge, std::vector<Merge>, Later> queue_;
-};
-
 Result<std::unique_ptr<SpmModel>> SpmModel::make(const VocabData& data, const Vocab& vocab) {
   auto model = std::unique_ptr<SpmModel>(new SpmModel());
-  INLAY_TRY_ASSIGN(model->scores_, checked_scores(data));
+  INLAY_TRY_ASSIGN(model->priorities_, read_priorities(data));
   model->unknown_ = vocab.unknown();
   model->byte_tokens_.fill(kNoToken);
 
@@ -174,9 +113,18 @@ void SpmModel::append(std::string_view bytes, TokenId token, std::vector<TokenId
 
 Result<void> SpmModel::encode(std::string_view text, std::vector<TokenId>& out) const {
   const std::string escaped = escape_spaces(text);
-  Merger merger(*this, escaped);
-  merger.run();
-  merger.append_tokens(out);
+  const std::string_view whole = escaped;
+  MergeChain chain;
+  for (std::size_t begin = 0; begin < whole.size();) {
+    const std::size_t size = next_utf8(whole.substr(begin)).size;
+    chain.add({begin, static_cast<std::uint32_t>(size), find(whole.substr(begin, size))});
+    begin += size;
+  }
+  chain.merge([this, whole](const MergeSymbol& left, const MergeSymbol& right) {
+    const TokenId token = find(whole.substr(left.begin, left.size + right.size));
+    return token == kNoToken ? MergePair() : MergePair{priorities_[static_cast<std::size_t>(token)], token};
+  });
+  chain.for_each([&](const MergeSymbol& symbol) { append(symbol.in(whole), symbol.id, out); });
   return {};
 }
 

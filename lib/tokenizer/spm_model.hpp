@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -22,30 +23,13 @@ class SpmModel final : public TextModel {
   Result<void> encode(std::string_view text, std::vector<TokenId>& out) const override;
 
  private:
-  /// A run of the escaped text that is one symbol so far; a link of a chain.
-  struct Symbol {
-    std::size_t begin = 0;
-    std::uint32_t size = 0;  // bytes; 0: merged into its left neighbour
-    std::int32_t previous = -1;
-    std::int32_t next = -1;
-    TokenId token = kNoToken;
-  };
-  struct Merge {
-    float score = 0;
-    std::int32_t left = 0;
-    std::int32_t right = 0;
-    std::uint32_t size = 0;  // of both when it was queued: another size now means that one of them has merged since
-    TokenId token = kNoToken;
-  };
-  class Merger;
-
   SpmModel() = default;
   [[nodiscard]] TokenId find(std::string_view piece) const;
   void append(std::string_view bytes, TokenId token, std::vector<TokenId>& out) const;
 
   StringTable pieces_;                         // the keys of tokens_
   FlatMap<std::string_view, TokenId> tokens_;  // those that text may become
-  std::vector<float> scores_;                  // [vocabulary size]
+  std::vector<std::uint32_t> priorities_;      // [vocabulary size]
   std::array<TokenId, 256> byte_tokens_{};     // all or none kNoToken
   TokenId unknown_ = kNoToken;
   std::size_t max_piece_bytes_ = 0;
