@@ -206,8 +206,7 @@ Result<void> Parser::read_counts() {
   if (!n_tensors || !n_metadata) return ends_inside("GGUF counts");
   n_tensors_ = *n_tensors;
   n_metadata_ = *n_metadata;
-  INLAY_TRY(check_count("metadata keys", n_metadata_, kMinMetadataBytes));
-  return check_count("tensors", n_tensors_, kMinTensorBytes);
+  return check_count("metadata keys", n_metadata_, kMinMetadataBytes);
 }
 
 Result<std::string_view> Parser::read_name(const std::string& where, std::uint64_t max_bytes) {
