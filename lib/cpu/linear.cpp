@@ -16,26 +16,26 @@ bool wants_quantized(std::span<const Linear> linears) {
                      [](const Linear& linear) { return reads_quantized_activations(linear.matrix->format); });
 }
 
-void quantize_input(const StepContext& context, int row, int n_cols) {
+void quantize_row(const StepContext& context, const float* values, int row, int n_cols) {
   Buffers& buffers = context.buffers;
-  context.kernels.quantize(buffers.input.data() + at(row, n_cols), n_cols, buffers.quants.data() + at(row, n_cols),
+  context.kernels.quantize(values + at(row, n_cols), n_cols, buffers.quants.data() + at(row, n_cols),
                            buffers.scales.data() + at(row, n_cols / 32), buffers.sums.data() + at(row, n_cols / 16));
 }
 
 void normalize_row(const StepContext& context, const float* norm, int from, int to, bool quantized) {
   const int length = context.plan.spec.embedding_length;
   context.kernels.rms_norm(context.buffers.x.data() + at(from, length), norm, length, context.plan.spec.norm_epsilon,
-                           context.buffers.input.data() + at(to, length));
-  if (quantized) quantize_input(context, to, length);
+                           context.buffers.normalized.data() + at(to, length));
+  if (quantized) quantize_row(context, context.buffers.normalized.data(), to, length);
 }
 
 void normalize_input(const StepContext& context, const float* norm, bool quantized) {
   for_rows(context, context.n_rows(), [&](int row) { normalize_row(context, norm, row, row, quantized); });
 }
 
-Activations activations(const StepContext& context, int n_rows, int n_cols) {
+Activations activations(const StepContext& context, const float* values, int n_rows, int n_cols) {
   const Buffers& buffers = context.buffers;
-  return {buffers.input.data(), buffers.quants.data(), buffers.scales.data(), buffers.sums.data(), n_rows, n_cols};
+  return {values, buffers.quants.data(), buffers.scales.data(), buffers.sums.data(), n_rows, n_cols};
 }
 
 void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range) {

@@ -8,7 +8,7 @@
 
 namespace inlay::cpu {
 
-/// y[t, r] = sum over c of matrix[r, c] * input[t, c], plus bias[r].
+/// y[t, r] = sum over c of matrix[r, c] * x[t, c], plus bias[r].
 struct Linear {
   const Matrix* matrix = nullptr;
   const float* bias = nullptr;  // [rows] or null
@@ -33,17 +33,17 @@ void for_rows(const StepContext& context, int n_rows, const Body& body) {
 /// Whether one of the matrices reads quantised activations.
 bool wants_quantized(std::span<const Linear> linears);
 
-/// Quantises row `row` of buffers.input, [n_rows, n_cols].
-void quantize_input(const StepContext& context, int row, int n_cols);
+/// Quantises row `row` of values [n_rows, n_cols] into the buffers.
+void quantize_row(const StepContext& context, const float* values, int row, int n_cols);
 
-/// Row `to` of buffers.input becomes the normalised row `from` of buffers.x, quantised too if wanted.
+/// Row `to` of buffers.normalized becomes the normalised row `from` of buffers.x, quantised too if wanted.
 void normalize_row(const StepContext& context, const float* norm, int from, int to, bool quantized);
 
 /// The same for every row of the batch, in place.
 void normalize_input(const StepContext& context, const float* norm, bool quantized);
 
-/// buffers.input (and its quantised twin) as kernels want it.
-Activations activations(const StepContext& context, int n_rows, int n_cols);
+/// Values [n_rows, n_cols] with what quantize_row made of them, as kernels want it.
+Activations activations(const StepContext& context, const float* values, int n_rows, int n_cols);
 
 /// Row range `range` of a linear for all rows of x: what one thread does.
 void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range);

@@ -17,7 +17,7 @@ void attend(const StepContext& context, int layer, int index, int kv_head, float
   args.key_offset = context.kv.key_offset(layer, kv_head);
   args.value_offset = context.kv.value_offset(layer, kv_head);
   args.n_positions = row.position + 1;
-  args.out = context.buffers.input.data() + first;
+  args.out = context.buffers.attended.data() + first;
   args.scratch = scratch;
   context.kernels.attend(args);
 }
@@ -30,7 +30,7 @@ void run_attend(const Step& step, const StepContext& context) {
   const int n_parts = context.pool.size();
   context.pool.run([&](int part) {
     float* scratch =
-        context.buffers.attention.data() + static_cast<std::size_t>(part) * context.buffers.attention_stride;
+        context.buffers.attention_scratch.data() + static_cast<std::size_t>(part) * context.buffers.attention_stride;
     // Later rows see more positions: dealt out in turn, all parts get as much.
     for (int item = part; item < n_items; item += n_parts) {
       attend(context, step.layer, item / n_kv_heads, item % n_kv_heads, scratch);

@@ -16,7 +16,7 @@ void run_feed_forward(const Step& step, const StepContext& context) {
 
   const int n_rows = context.n_rows();
   normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
-  const Activations x = activations(context, n_rows, plan.spec.embedding_length);
+  const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
   context.pool.run([&](int part) {
     // Gate and up have the same rows, so a part has both sides of its activations.
     const Range range = share_of(*linears[0].matrix, part, context.pool.size());

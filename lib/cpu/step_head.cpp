@@ -40,7 +40,7 @@ void run_head(const Step& step, const StepContext& context) {
       normalize_row(context, plan.tensors.vector_data(step.norm), wanted.rows[static_cast<std::size_t>(i)], i,
                     quantized);
     });
-    const Activations x = activations(context, wanted.count, matrix.cols);
+    const Activations x = activations(context, context.buffers.normalized.data(), wanted.count, matrix.cols);
     const std::span<float* const> targets = context.output.logits.subspan(done, static_cast<std::size_t>(wanted.count));
     context.pool.run([&](int part) {
       const Range range = share_of(matrix, part, context.pool.size());

@@ -3,7 +3,7 @@
 
 namespace inlay::cpu {
 
-/// The input stands in buffers.input: attention or the feed-forward activation left it there.
+/// The output projection of the attention, and the down matrix of the feed-forward.
 void run_project(const Step& step, const StepContext& context) {
   const TensorTable& tensors = context.plan.tensors;
   const Matrix& matrix = tensors.matrix(step.matrix);
@@ -11,11 +11,12 @@ void run_project(const Step& step, const StepContext& context) {
   Buffers& buffers = context.buffers;
   const Linear linear{&matrix, tensors.vector_data(step.bias), buffers.projected.data(), length};
 
+  const float* values = step.kind == StepKind::kDown ? buffers.gate.data() : buffers.attended.data();
   const int n_rows = context.n_rows();
   if (wants_quantized({&linear, 1})) {
-    for_rows(context, n_rows, [&](int row) { quantize_input(context, row, matrix.cols); });
+    for_rows(context, n_rows, [&](int row) { quantize_row(context, values, row, matrix.cols); });
   }
-  const Activations x = activations(context, n_rows, matrix.cols);
+  const Activations x = activations(context, values, n_rows, matrix.cols);
   context.pool.run([&](int part) {
     const Range range = share_of(matrix, part, context.pool.size());
     multiply(context, linear, x, range);

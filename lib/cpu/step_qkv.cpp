@@ -49,7 +49,7 @@ void run_qkv(const Step& step, const StepContext& context) {
 
   const int n_rows = context.n_rows();
   normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
-  const Activations x = activations(context, n_rows, plan.spec.embedding_length);
+  const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
   context.pool.run([&](int part) {
     for (const Linear& linear : linears) {
       multiply(context, linear, x, share_of(*linear.matrix, part, context.pool.size()));
