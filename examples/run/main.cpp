@@ -120,7 +120,7 @@ class TokenPrinter {
 
  private:
   bool print_;
-  bool ends_line_ = false;
+  bool ends_line_ = true;
   Clock::time_point first_;
   Clock::time_point last_;
 };
