@@ -3,7 +3,7 @@
 
 int main(int argc, char** argv) {
   auto model = inlay::Model::open(argc > 1 ? argv[1] : "model.gguf");
-  if (!model.ok()) return std::fprintf(stderr, "%s\n", model.status().message().c_str()), 1;
+  if (!model.ok()) return std::puts(model.status().message().c_str()), 1;
 
   auto session = inlay::Session::create(*model);
   auto prompt = model->tokenizer().encode("The capital of France is");

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -46,14 +47,14 @@ int fail(const inlay::Status& status) {
 
 inlay::Result<std::string> read_prompt(const Options& options) {
   if (options.prompt_path.empty()) return options.prompt;
+  const bool from_stdin = options.prompt_path == "-";
   std::ifstream file;
-  if (options.prompt_path != "-") file.open(options.prompt_path, std::ios::binary);
-  std::istream& input = options.prompt_path == "-" ? std::cin : file;
-  std::string text((std::istreambuf_iterator<char>(input)), std::istreambuf_iterator<char>());
-  if (!input.good() && !input.eof()) {
+  if (!from_stdin && !std::filesystem::is_directory(options.prompt_path)) file.open(options.prompt_path);
+  if (!from_stdin && !file.is_open()) {
     return inlay::Status(inlay::StatusCode::kIoError, "file \"" + options.prompt_path + "\": cannot be read");
   }
-  return text;
+  std::istream& input = from_stdin ? std::cin : file;
+  return std::string(std::istreambuf_iterator<char>(input), std::istreambuf_iterator<char>());
 }
 
 bool has_cuda() {
@@ -119,7 +120,7 @@ class TokenPrinter {
 
  private:
   bool print_;
-  bool ends_line_ = false;
+  bool ends_line_ = true;
   Clock::time_point first_;
   Clock::time_point last_;
 };

@@ -72,7 +72,7 @@ class INLAY_API Model {
   [[nodiscard]] const DeviceInfo& device() const noexcept;
   [[nodiscard]] std::int32_t threads() const noexcept;
 
-  class Impl;
+  class INLAY_LOCAL Impl;
   explicit Model(std::shared_ptr<Impl> impl) noexcept;  // made by open
   [[nodiscard]] const std::shared_ptr<Impl>& impl() const noexcept { return impl_; }
 

@@ -93,7 +93,7 @@ class INLAY_API Session {
   /// after at most one forward pass of `ModelOptions::batch_rows` rows.
   void cancel() noexcept;
 
-  class Impl;
+  class INLAY_LOCAL Impl;
   explicit Session(std::unique_ptr<Impl> impl) noexcept;  // made by create and fork
   [[nodiscard]] Impl* impl() const noexcept { return impl_.get(); }
 

@@ -46,7 +46,7 @@ class INLAY_API Tokenizer {
   /// True for every token that ends a generation (end of sequence, end of turn, end of text).
   [[nodiscard]] bool is_end_of_generation(TokenId token) const noexcept;
 
-  class Impl;
+  class INLAY_LOCAL Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl) noexcept;  // made by Model
 
  private:

@@ -112,12 +112,12 @@ TEST_CASE("the options of the API start from the documented defaults") {
   inlay_model_options_init(&model, sizeof model);
   CHECK(model.batch_rows == 256);
   CHECK(model.threads == 0);
-  CHECK(model.progress == nullptr);
+  CHECK((model.progress == nullptr));
 
   inlay_generate_options generate;
   inlay_generate_options_init(&generate, sizeof generate);
   CHECK(generate.max_tokens == 256);
-  CHECK(generate.on_token == nullptr);
+  CHECK((generate.on_token == nullptr));
 
   inlay_session_options session;
   inlay_session_options_init(&session, sizeof session);
