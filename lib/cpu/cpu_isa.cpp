@@ -28,8 +28,16 @@ bool supports_avx2() {
   return f16c && __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
 }
 
+bool supports_avx512() {
+  return supports_avx2() && __builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+         __builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+         __builtin_cpu_supports("avx512vnni") != 0;
+}
+
 /// Every table of this build, the fastest first.
-std::array<Candidate, 2> candidates() { return {{{&avx2_kernels(), supports_avx2()}, {&generic_kernels(), true}}}; }
+std::array<Candidate, 3> candidates() {
+  return {{{&avx512_kernels(), supports_avx512()}, {&avx2_kernels(), supports_avx2()}, {&generic_kernels(), true}}};
+}
 
 #else
 

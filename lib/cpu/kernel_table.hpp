@@ -92,7 +92,8 @@ struct KernelTable {
 
 const KernelTable& generic_kernels();
 #if defined(__x86_64__)
-const KernelTable& avx2_kernels();  // AVX2, FMA, F16C
+const KernelTable& avx2_kernels();    // AVX2, FMA, F16C
+const KernelTable& avx512_kernels();  // AVX-512 F, BW, DQ, VL, VNNI
 #endif
 
 }  // namespace inlay::cpu

@@ -172,7 +172,7 @@ struct Layout<Q3_K> {
   }
 };
 
-/// The scales and minimums of Q4_K and Q5_K: eight of six bits each in twelve bytes (see unpack_generic.hpp).
+/// The scales and minimums of Q4_K and Q5_K: eight of six bits each in twelve bytes (see quant/packed_scales.hpp).
 INLAY_INLINE GroupScales six_bit_scales(const std::byte* packed) {
   const auto a = load_as<std::uint32_t>(packed);
   const auto b = load_as<std::uint32_t>(packed + 4);

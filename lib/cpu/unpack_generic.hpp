@@ -7,6 +7,7 @@
 
 #include "base/half.hpp"
 #include "quant/formats.hpp"
+#include "quant/packed_scales.hpp"
 
 namespace inlay::cpu {
 
@@ -90,27 +91,17 @@ inline void unpack(const BlockQ3_K& block, UnpackedBlock& out) {
     out.quants[i] = static_cast<std::int8_t>(two_bits(block.qs, i) + 4U * third);
   }
   for (int g = 0; g < kSuperBlock / kGroup; ++g) {
-    // Low four bits: nibble g / 8 of byte g % 8; high two bits: pair g / 4 of byte 8 + g % 4.
-    const unsigned low = (static_cast<unsigned>(block.scales[g % 8]) >> static_cast<unsigned>(g / 8 * 4)) & 15U;
-    const unsigned high = (static_cast<unsigned>(block.scales[8 + g % 4]) >> static_cast<unsigned>(g / 4 * 2)) & 3U;
-    out.scales[g] = d * static_cast<float>(static_cast<int>(low + 16U * high) - 32);
+    out.scales[g] = d * static_cast<float>(unpack_q3_scale(block.scales, g));
     out.minimums[g] = -4.0F * out.scales[g];
   }
 }
 
-/// The eight 6-bit scales and minimums of Q4_K and Q5_K. The first four of each are the low six bits of bytes 0 ... 3
-/// and 4 ... 7; the other four have their low bits in the nibbles of bytes 8 ... 11 and their high two bits on top of
-/// the first four.
-inline void unpack_six_bits(const std::uint8_t (&packed)[12], float d, float dmin, UnpackedBlock& out) {
-  for (int g = 0; g < 8; ++g) {
-    unsigned scale = packed[g % 4] & 63U;
-    unsigned minimum = packed[4 + g % 4] & 63U;
-    if (g >= 4) {
-      scale = (packed[4 + g] & 15U) + 16U * (packed[g - 4] >> 6U);
-      minimum = (static_cast<unsigned>(packed[4 + g]) >> 4U) + 16U * (packed[g] >> 6U);
-    }
-    out.scales[2 * g] = out.scales[2 * g + 1] = d * static_cast<float>(scale);
-    out.minimums[2 * g] = out.minimums[2 * g + 1] = -dmin * static_cast<float>(minimum);
+/// The eight groups of 32 weights of Q4_K and Q5_K.
+inline void set_group_scales(const std::uint8_t* packed, float d, float dmin, UnpackedBlock& out) {
+  for (int g = 0; g < kSuperBlock / 32; ++g) {
+    const ScaleAndMinimum group = unpack_scale_and_minimum(packed, g);
+    out.scales[2 * g] = out.scales[2 * g + 1] = d * static_cast<float>(group.scale);
+    out.minimums[2 * g] = out.minimums[2 * g + 1] = -dmin * static_cast<float>(group.minimum);
   }
 }
 
@@ -120,12 +111,12 @@ inline unsigned four_bits(const std::uint8_t (&qs)[kSuperBlock / 2], int i) {
 }
 
 inline void unpack(const BlockQ4_K& block, UnpackedBlock& out) {
-  unpack_six_bits(block.scales, half_to_float(block.d), half_to_float(block.dmin), out);
+  set_group_scales(block.scales, half_to_float(block.d), half_to_float(block.dmin), out);
   for (int i = 0; i < kSuperBlock; ++i) out.quants[i] = static_cast<std::int8_t>(four_bits(block.qs, i));
 }
 
 inline void unpack(const BlockQ5_K& block, UnpackedBlock& out) {
-  unpack_six_bits(block.scales, half_to_float(block.d), half_to_float(block.dmin), out);
+  set_group_scales(block.scales, half_to_float(block.d), half_to_float(block.dmin), out);
   for (int i = 0; i < kSuperBlock; ++i) {
     const unsigned fifth = (static_cast<unsigned>(block.qh[i % 32]) >> static_cast<unsigned>(i / 32)) & 1U;
     out.quants[i] = static_cast<std::int8_t>(four_bits(block.qs, i) + 16U * fifth);

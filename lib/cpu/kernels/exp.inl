@@ -6,7 +6,7 @@
 namespace inlay::cpu {
 namespace {
 
-/// e^x within 2 units in the last place, subnormal results included; 0 below -104, infinity above 88.73, NaN for NaN.
+/// e^x within a unit in the last place, subnormal results included; 0 below -104, infinity above 88.73, NaN for NaN.
 /// x = n ln 2 + r with |r| <= ln 2 / 2, so that e^x = 2^n e^r; e^r is its Taylor polynomial, whose first left out term
 /// is below 2^-27.
 template <class Isa>

@@ -1,0 +1,96 @@
+// Sixteen floats in a register, for AVX-512 F, BW, DQ and VL.
+#pragma once
+
+#include <immintrin.h>
+
+#include "cpu/isa_code.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+struct Avx512 {
+  using Vec = __m512;
+  static constexpr int kLanes = 16;
+  static constexpr int kMatmulTile = 16;  // accumulators of a matmul tile: rows x tokens
+  static constexpr int kHeadTile = 4;     // query heads whose scores are computed together, with four positions
+
+  static INLAY_INLINE Vec zero() { return _mm512_setzero_ps(); }
+  static INLAY_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
+  static INLAY_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+  static INLAY_INLINE Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+  static INLAY_INLINE Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+  static INLAY_INLINE Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+  static INLAY_INLINE Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+  static INLAY_INLINE Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+  /// a * b + c, rounded once.
+  static INLAY_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+  /// a * b - c in the even lanes, a * b + c in the odd ones.
+  static INLAY_INLINE Vec fma_alternating(Vec a, Vec b, Vec c) { return _mm512_fmaddsub_ps(a, b, c); }
+  static INLAY_INLINE Vec swap_neighbours(Vec x) { return _mm512_permute_ps(x, 0xB1); }
+  static INLAY_INLINE Vec round(Vec x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
+  /// x * 2^n for integers n held as floats, with subnormal and infinite results.
+  static INLAY_INLINE Vec scale_by_power(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
+
+  // Loads and stores of the first n lanes (0 <= n <= kLanes); the other lanes load as zero.
+  static INLAY_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  static INLAY_INLINE Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+  static INLAY_INLINE void store(float* p, Vec x) { _mm512_storeu_ps(p, x); }
+  static INLAY_INLINE void store(float* p, Vec x, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), x); }
+
+  static INLAY_INLINE Vec load_half(const std::byte* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static INLAY_INLINE Vec load_half(const std::byte* p, int n) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+  }
+  static INLAY_INLINE Vec load_bfloat16(const std::byte* p) {
+    return widen_bfloat16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static INLAY_INLINE Vec load_bfloat16(const std::byte* p, int n) {
+    return widen_bfloat16(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+  }
+  static INLAY_INLINE void store_half(std::uint16_t* p, Vec x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static INLAY_INLINE void store_half(std::uint16_t* p, Vec x, int n) {
+    _mm256_mask_storeu_epi16(p, first_lanes(n), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  }
+
+  /// p[0], p[0], p[1], p[1], ...: kLanes / 2 floats, each twice.
+  static INLAY_INLINE Vec load_twice(const float* p) {
+    const __m512i each = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(each, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+  }
+
+  /// The lanes' sum in a fixed tree: halves, neighbours, pairs, halves again.
+  static INLAY_INLINE float reduce_add(Vec x) {
+    const __m256 half = fold(x);
+    return _mm_cvtss_f32(reduce_add(half, half, half, half));
+  }
+  /// The same sums of four vectors, times `factor`.
+  static INLAY_INLINE void store_sums(float* p, const Vec (&x)[4], float factor) {
+    const __m128 sums = reduce_add(fold(x[0]), fold(x[1]), fold(x[2]), fold(x[3]));
+    _mm_storeu_ps(p, _mm_mul_ps(sums, _mm_set1_ps(factor)));
+  }
+  static INLAY_INLINE float reduce_max(Vec x) { return _mm512_reduce_max_ps(x); }
+
+ private:
+  static INLAY_INLINE __mmask16 first_lanes(int n) {
+    return static_cast<__mmask16>((1U << static_cast<unsigned>(n)) - 1U);
+  }
+  static INLAY_INLINE __m256 fold(Vec x) {
+    return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+  }
+  static INLAY_INLINE __m128 reduce_add(__m256 a, __m256 b, __m256 c, __m256 d) {
+    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1));
+  }
+  static INLAY_INLINE Vec widen_bfloat16(__m256i words) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+  }
+};
+
+}  // namespace
+}  // namespace inlay::cpu

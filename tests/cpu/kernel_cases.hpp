@@ -1,0 +1,69 @@
+// Inputs for kernel tests: blocks of every format, activations, guarded outputs.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "cpu/cpu_isa.hpp"
+#include "cpu/kernel_table.hpp"
+#include "quant/formats.hpp"
+
+namespace inlay::test {
+
+using Random = std::mt19937;
+
+/// n floats, normally distributed.
+std::vector<float> random_floats(Random& random, std::size_t n, float deviation = 1.0F);
+
+enum class Fill {
+  kRandom,  // any bits
+  kOnes,    // all bits set: the largest unsigned, the smallest signed non-zero quants
+  kZeros,
+  kSign,  // 0x80 in every byte: -128 as int8
+};
+
+/// Rows of blocks whose scales are finite; the other bytes as `fill` says. The first block is at `data()`, an odd
+/// address, and the last byte is the last of the allocation.
+class Blocks {
+ public:
+  Blocks(Random& random, Format format, int rows, int n_cols, Fill fill);
+  [[nodiscard]] const std::byte* data() const { return bytes_.data() + 1; }
+  [[nodiscard]] std::size_t row_bytes() const { return row_bytes_; }
+  [[nodiscard]] const std::byte* row(int i) const { return data() + static_cast<std::size_t>(i) * row_bytes_; }
+
+ private:
+  std::size_t row_bytes_;
+  std::vector<std::byte> bytes_;
+};
+
+/// Rows of floats and what the generic table makes of them.
+struct ActivationRows {
+  std::vector<float> values;
+  std::vector<std::int8_t> quants;
+  std::vector<float> scales;
+  std::vector<float> sums;
+  int n_rows = 0;
+  int n_cols = 0;
+
+  ActivationRows(std::vector<float> x, int rows, int cols);
+  /// Rows [first, first + count).
+  [[nodiscard]] cpu::Activations view(int first, int count) const;
+  /// The value that a kernel of `format` reads.
+  [[nodiscard]] double value(Format format, int row, int col) const;
+};
+
+/// A NaN that no kernel makes.
+inline constexpr std::uint32_t kPoison = 0x7FADBEEFU;
+
+inline std::vector<float> poisoned(std::size_t n) { return std::vector<float>(n, std::bit_cast<float>(kPoison)); }
+inline bool is_poison(float x) { return std::bit_cast<std::uint32_t>(x) == kPoison; }
+
+inline bool same_bits(const float* a, const float* b, std::size_t n) {
+  return std::memcmp(a, b, n * sizeof(float)) == 0;
+}
+
+}  // namespace inlay::test
