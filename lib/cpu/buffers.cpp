@@ -49,6 +49,7 @@ Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts) {
   sines = AlignedBuffer<float>(sizes.angles);
   quants = AlignedBuffer<std::int8_t>(sizes.quantized);
   scales = AlignedBuffer<float>(sizes.quantized / 32);
+  offsets = AlignedBuffer<float>(sizes.quantized / 32);
   sums = AlignedBuffer<float>(sizes.quantized / 16);
   attention_scratch = AlignedBuffer<float>(sizes.attention_scratch);
   attention_stride = sizes.attention_stride;
@@ -57,7 +58,8 @@ Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts) {
 std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts) {
   const Sizes sizes(spec, batch_rows, n_parts);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
-                             2 * sizes.angles + sizes.quantized / 32 + sizes.quantized / 16 + sizes.attention_scratch;
+                             2 * sizes.angles + 2 * (sizes.quantized / 32) + sizes.quantized / 16 +
+                             sizes.attention_scratch;
   return floats * sizeof(float) + sizes.quantized;
 }
 

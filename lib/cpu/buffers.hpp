@@ -32,6 +32,7 @@ struct Buffers {
   // The input of the current step's matrices, quantised, [n_rows, n_cols] without gaps:
   AlignedBuffer<std::int8_t> quants;       // [R, C]
   AlignedBuffer<float> scales;             // [R, C / 32]
+  AlignedBuffer<float> offsets;            // [R, C / 32]
   AlignedBuffer<float> sums;               // [R, C / 16]
   AlignedBuffer<float> attention_scratch;  // [n_parts, attention_stride]
   std::size_t attention_stride = 0;

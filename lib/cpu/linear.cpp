@@ -18,8 +18,9 @@ bool wants_quantized(std::span<const Linear> linears) {
 
 void quantize_row(const StepContext& context, const float* values, int row, int n_cols) {
   Buffers& buffers = context.buffers;
-  context.kernels.quantize(values + at(row, n_cols), n_cols, buffers.quants.data() + at(row, n_cols),
-                           buffers.scales.data() + at(row, n_cols / 32), buffers.sums.data() + at(row, n_cols / 16));
+  context.kernels.quantize(values + at(row, n_cols), n_cols,
+                           {buffers.quants.data() + at(row, n_cols), buffers.scales.data() + at(row, n_cols / 32),
+                            buffers.offsets.data() + at(row, n_cols / 32), buffers.sums.data() + at(row, n_cols / 16)});
 }
 
 void normalize_row(const StepContext& context, const float* norm, int from, int to, bool quantized) {
@@ -35,7 +36,8 @@ void normalize_input(const StepContext& context, const float* norm, bool quantiz
 
 Activations activations(const StepContext& context, const float* values, int n_rows, int n_cols) {
   const Buffers& buffers = context.buffers;
-  return {values, buffers.quants.data(), buffers.scales.data(), buffers.sums.data(), n_rows, n_cols};
+  return {values, buffers.quants.data(), buffers.scales.data(), buffers.offsets.data(), buffers.sums.data(), n_rows,
+          n_cols};
 }
 
 void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range) {

@@ -22,8 +22,8 @@ namespace {
 
 using namespace inlay;
 
-/// Two logits closer than this may change places: 8-bit activations move single logits by up to about as much.
-constexpr double kMargin = 0.3;
+/// Two logits closer than this may change places: 8-bit activations move single logits by about as much.
+constexpr double kMargin = 0.2;
 
 nlohmann::json golden(const char* name) {
   std::ifstream file(std::string(INLAY_TEST_DATA "/golden/") + name);
@@ -85,6 +85,7 @@ TEST_CASE("greedy continuations of 64 tokens agree with the float32 reference") 
   const auto vocab_size = static_cast<std::size_t>(opened.plan.spec.vocab_size);
   int agreed = 0;
   int close_calls = 0;
+  double widest_gap = 0.0;
   for (const GoldenPrompt& prompt : golden_prompts()) {
     REQUIRE(prompt.continuation.size() == 64);
     // The reference's tokens are fed, so that every step is compared, not only those before the first close call.
@@ -100,10 +101,11 @@ TEST_CASE("greedy continuations of 64 tokens agree with the float32 reference") 
       CHECK_MESSAGE(prompt.gaps[i] < kMargin,
                     prompt.name << ", step " << i << ": token " << test::argmax(row) << " instead of " << expected);
       ++close_calls;
+      widest_gap = std::max(widest_gap, prompt.gaps[i]);
     }
   }
-  MESSAGE(agreed << " steps agree; " << close_calls << " differ where the reference's two best are closer than "
-                 << kMargin);
+  MESSAGE(agreed << " steps agree; " << close_calls << " differ where the reference's two best are at most "
+                 << widest_gap << " apart (allowed: " << kMargin << ")");
 }
 
 /// tests/golden/make_kl_reference.py describes the file.

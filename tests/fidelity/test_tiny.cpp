@@ -117,7 +117,8 @@ TEST_CASE("every weight format agrees with the reference executor on every instr
                                   std::span(found).subspan(i * vocab_size, vocab_size));
       }
       kl /= static_cast<double>(tokens.size());
-      CHECK(kl < (Traits::block_weights == 1 ? 1e-5 : 2e-3));  // quantised formats see activations of 8 bits
+      // Quantised formats see activations of 8 bits, which costs up to 2e-3 on random weights. A wrong bit costs 1e-1.
+      CHECK(kl < (Traits::block_weights == 1 ? 1e-5 : 4e-3));
       MESSAGE(std::string(Traits::name) << ", " << isa << ": mean KL " << kl);
     }
   });
