@@ -68,11 +68,10 @@ struct SmallUnpackAvx2 : UnpackAvx2 {
     return {L::template quants<kChunk>(block), _mm256_set1_epi16(1)};
   }
   static INLAY_INLINE __m256 finish(const Head& head, __m256 dots, const float* sums, __m256 total) {
-    if constexpr (L::kMinimumFactor == 0.0F) return _mm256_fmadd_ps(head.scale, dots, total);
-    const __m256 both =
-        _mm256_zextps128_ps256(_mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(sums))));
-    const __m256 product = _mm256_fmadd_ps(head.minimum, both, _mm256_mul_ps(head.scale, dots));
-    return _mm256_add_ps(total, product);  // one operation on the chain from block to block
+    total = _mm256_fmadd_ps(head.scale, dots, total);
+    if constexpr (L::kMinimumFactor == 0.0F) return total;
+    const __m128 both = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(sums)));
+    return _mm256_fmadd_ps(head.minimum, _mm256_zextps128_ps256(both), total);
   }
 };
 
@@ -113,8 +112,7 @@ struct SuperUnpackAvx2 : UnpackAvx2 {
   static INLAY_INLINE __m256 finish(const Head& head, __m256 dots, const float* sums, __m256 total) {
     __m256 minimums = _mm256_mul_ps(head.minimums[0], _mm256_loadu_ps(sums));
     minimums = _mm256_fmadd_ps(head.minimums[1], _mm256_loadu_ps(sums + 8), minimums);
-    const __m256 product = _mm256_fmadd_ps(head.minimum, minimums, _mm256_mul_ps(head.scale, dots));
-    return _mm256_add_ps(total, product);
+    return _mm256_fmadd_ps(head.minimum, minimums, _mm256_fmadd_ps(head.scale, dots, total));
   }
 };
 

@@ -66,7 +66,7 @@ struct SmallUnpackAvx512 {
 
   struct Head {
     __m512 scale;
-    __m128 minimum;  // of 16 activations a lane, as their sums are
+    __m512 minimum;  // of 16 activations a lane, in the first four lanes, as their sums are
   };
   static INLAY_INLINE Head head(const std::byte* blocks) {
     Head head;
@@ -76,7 +76,8 @@ struct SmallUnpackAvx512 {
     if constexpr (L::kMinimumFactor != 0.0F) {
       const __m128i first_minimum = _mm_set1_epi16(load_as<short>(blocks + L::kMinimum));
       const __m128i minimums = _mm_mask_set1_epi16(first_minimum, 0xFC, load_as<short>(second + L::kMinimum));
-      head.minimum = _mm_mul_ps(_mm_cvtph_ps(minimums), _mm_set1_ps(L::kMinimumFactor));
+      const __m128 scaled = _mm_mul_ps(_mm_cvtph_ps(minimums), _mm_set1_ps(L::kMinimumFactor));
+      head.minimum = _mm512_zextps128_ps512(scaled);
     }
     return head;
   }
@@ -87,10 +88,10 @@ struct SmallUnpackAvx512 {
     return {join(first, L::template quants<0>(blocks + kBlockBytes))};
   }
   static INLAY_INLINE __m512 finish(const Head& head, __m512 dots, const float* sums, __m512 total) {
-    if constexpr (L::kMinimumFactor == 0.0F) return _mm512_fmadd_ps(head.scale, dots, total);
+    total = _mm512_fmadd_ps(head.scale, dots, total);
+    if constexpr (L::kMinimumFactor == 0.0F) return total;
     const __m128 each = kBlocks == 1 ? _mm_maskz_loadu_ps(3, sums) : _mm_loadu_ps(sums);
-    const __m512 minimums = _mm512_zextps128_ps512(_mm_mul_ps(head.minimum, each));
-    return _mm512_add_ps(total, _mm512_fmadd_ps(head.scale, dots, minimums));  // one operation on the chain of blocks
+    return _mm512_fmadd_ps(head.minimum, _mm512_zextps128_ps512(each), total);
   }
 };
 
@@ -138,8 +139,7 @@ struct SuperUnpackAvx512 {
   }
   static INLAY_INLINE __m512 finish(const Head& head, __m512 dots, const float* sums, __m512 total) {
     const __m512 minimums = _mm512_mul_ps(head.minimums, _mm512_loadu_ps(sums));
-    const __m512 product = _mm512_fmadd_ps(head.minimum, minimums, _mm512_mul_ps(head.scale, dots));
-    return _mm512_add_ps(total, product);
+    return _mm512_fmadd_ps(head.minimum, minimums, _mm512_fmadd_ps(head.scale, dots, total));
   }
 
  private:

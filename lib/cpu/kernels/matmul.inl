@@ -12,8 +12,8 @@
 namespace inlay::cpu {
 namespace {
 
-constexpr int kRowBlock = 4;    // rows that stay in the cache while all tokens pass
-constexpr int kTokenBlock = 4;  // tokens a tile, at most
+constexpr int kRowBlock = 4;   // rows that stay in the cache while all tokens pass
+constexpr int kTokenTile = 4;  // tokens of a tile; those that are left go one by one
 
 /// The activations of one token, from the current column on.
 struct TokenSlice {
@@ -134,31 +134,28 @@ void matmul_tile(const MatmulArgs& args, int row, int token) {
   });
 }
 
-/// kRows rows and kTokens tokens, in the tiles that the registers of the instruction set hold.
-template <class U, int kRows, int kTokens>
-INLAY_INLINE void matmul_tiles(const MatmulArgs& args, int row, int token) {
-  constexpr int kMost = U::Isa::kMatmulTile / kTokens;
-  constexpr int kTileRows = kMost < kRows ? kMost : kRows;
-  for (int r = 0; r < kRows; r += kTileRows) matmul_tile<U, kTileRows, kTokens>(args, row + r, token);
-}
-
-template <class U, int kRows>
-void matmul_rows(const MatmulArgs& args, int row) {
-  int token = 0;
-  for (; token + kTokenBlock <= args.x.n_rows; token += kTokenBlock)
-    matmul_tiles<U, kRows, kTokenBlock>(args, row, token);
-  if (token + 2 <= args.x.n_rows) {
-    matmul_tiles<U, kRows, 2>(args, row, token);
-    token += 2;
-  }
-  if (token < args.x.n_rows) matmul_tiles<U, kRows, 1>(args, row, token);
+/// One token of kRowBlock rows. Rows of small blocks go together: each one's sum is a chain of additions, too slow
+/// alone. In a block of 256 weights the chain is short.
+template <class U>
+INLAY_INLINE void matmul_token(const MatmulArgs& args, int row, int token) {
+  constexpr int kTileRows = U::Format::block_weights == kSuperBlock ? 1 : kRowBlock;
+  for (int r = 0; r < kRowBlock; r += kTileRows) matmul_tile<U, kTileRows, 1>(args, row + r, token);
 }
 
 template <class U>
 void matmul(const MatmulArgs& args) {
   int row = args.row_begin;
-  for (; row + kRowBlock <= args.row_end; row += kRowBlock) matmul_rows<U, kRowBlock>(args, row);
-  for (; row < args.row_end; ++row) matmul_rows<U, 1>(args, row);
+  for (; row + kRowBlock <= args.row_end; row += kRowBlock) {
+    int token = 0;
+    for (; token + kTokenTile <= args.x.n_rows; token += kTokenTile) {
+      constexpr int kTileRows = U::Isa::kMatmulTile / kTokenTile;
+      for (int r = 0; r < kRowBlock; r += kTileRows) matmul_tile<U, kTileRows, kTokenTile>(args, row + r, token);
+    }
+    for (; token < args.x.n_rows; ++token) matmul_token<U>(args, row, token);
+  }
+  for (; row < args.row_end; ++row) {
+    for (int token = 0; token < args.x.n_rows; ++token) matmul_tile<U, 1, 1>(args, row, token);
+  }
 }
 
 }  // namespace
