@@ -36,6 +36,7 @@ class Tokenizer::Impl {
  private:
   Impl(Vocab vocab, std::string_view model_name) : vocab_(std::move(vocab)), splitter_(vocab_, model_name) {}
   Result<void> read_options(const VocabData& data, bool add_bos);
+  Result<void> append_fragments(const std::vector<Fragment>& fragments, std::vector<TokenId>& tokens) const;
   [[nodiscard]] Result<void> check(TokenId token) const;
   [[nodiscard]] std::string_view shown_bytes(TokenId token, RenderSpecial special) const noexcept;
 

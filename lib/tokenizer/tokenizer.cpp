@@ -49,22 +49,26 @@ Result<std::vector<TokenId>> Tokenizer::Impl::encode(std::string_view text, Enco
   std::vector<TokenId> tokens;
   const bool add_special = options.add_special == AddSpecial::kYes;
   if (add_special && add_bos_) tokens.push_back(vocab_.bos());
+  INLAY_TRY(append_fragments(splitter_.split(text, options.parse_special), tokens));
+  if (add_special && add_eos_) tokens.push_back(vocab_.eos());
+  return tokens;
+}
+
+Result<void> Tokenizer::Impl::append_fragments(const std::vector<Fragment>& fragments,
+                                               std::vector<TokenId>& tokens) const {
   bool after_text = false;
-  for (const Fragment& fragment : splitter_.split(text, options.parse_special)) {
-    if (fragment.token != kNoToken) {
+  for (const Fragment& fragment : fragments) {
+    const bool is_text = fragment.token == kNoToken;
+    if (!is_text) {
       tokens.push_back(fragment.token);
-      after_text = false;
-      continue;
-    }
-    if (space_before_text_ && !after_text) {
+    } else if (space_before_text_ && !after_text) {
       INLAY_TRY(model_->encode(" " + std::string(fragment.text), tokens));
     } else {
       INLAY_TRY(model_->encode(fragment.text, tokens));
     }
-    after_text = true;
+    after_text = is_text;
   }
-  if (add_special && add_eos_) tokens.push_back(vocab_.eos());
-  return tokens;
+  return {};
 }
 
 Result<void> Tokenizer::Impl::check(TokenId token) const {

@@ -146,6 +146,18 @@ void Vocab::find_ends(const VocabData& data) {
   }
 }
 
+void Vocab::append_bytes(TokenId token, std::string_view piece, std::string& bytes) const {
+  if (kind(token) == TokenKind::kByte) {
+    bytes += static_cast<char>(byte_of_piece(piece));
+  } else if (!is_special(token) && model_ == VocabModel::kSentencePiece) {
+    append_unescaped(piece, bytes);
+  } else if (is_special(token) || !append_alphabet_bytes(piece, bytes)) {
+    // Special tokens are plain text. No text encodes to a piece outside the alphabet: a model that emits it means what
+    // it says.
+    bytes += piece;
+  }
+}
+
 Result<void> Vocab::read_bytes(const VocabData& data) {
   bytes_.reserve(data.pieces.size());
   std::string bytes;
@@ -156,22 +168,13 @@ Result<void> Vocab::read_bytes(const VocabData& data) {
       return invalid("tokenizer.ggml.tokens: entry " + std::to_string(i) + ": expected at most " +
                      std::to_string(kMaxPieceBytes) + " bytes, found " + std::to_string(piece.size()));
     }
-    bytes.clear();
-    if (kind(id) == TokenKind::kByte) {
-      const int byte = byte_of_piece(piece);
-      if (byte < 0) {
-        return invalid("tokenizer.ggml.tokens: entry " + std::to_string(i) +
-                       ": a byte token is expected to read \"<0xXX>\", found \"" + std::string(piece.substr(0, 64)) +
-                       "\"");
-      }
-      bytes += static_cast<char>(byte);
-    } else if (is_special(id)) {
-      bytes = piece;
-    } else if (model_ == VocabModel::kSentencePiece) {
-      append_unescaped(piece, bytes);
-    } else if (!append_alphabet_bytes(piece, bytes)) {
-      bytes = piece;  // no text encodes to it; a model that emits it means what it says
+    if (kind(id) == TokenKind::kByte && byte_of_piece(piece) < 0) {
+      return invalid("tokenizer.ggml.tokens: entry " + std::to_string(i) +
+                     ": a byte token is expected to read \"<0xXX>\", found \"" + std::string(piece.substr(0, 64)) +
+                     "\"");
     }
+    bytes.clear();
+    append_bytes(id, piece, bytes);
     bytes_.add(bytes);
   }
   return {};

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -82,6 +83,7 @@ class Vocab {
   Vocab() = default;
   Result<void> read_kinds(const VocabData& data);
   Result<void> read_bytes(const VocabData& data);
+  void append_bytes(TokenId token, std::string_view piece, std::string& bytes) const;
   Result<void> read_ids(const VocabData& data);
   void find_ends(const VocabData& data);
   [[nodiscard]] TokenId default_id(TokenId token) const noexcept;

@@ -188,7 +188,8 @@ TEST_CASE("oddities that real files have are accepted") {
   REQUIRE(doubled.ok());
   CHECK(*Tokenizer(*doubled).encode("aa", {AddSpecial::kNo, ParseSpecial::kNo}) == std::vector<TokenId>{261, 260});
 
-  VocabData untyped = small_spm().data();
+  const Metadata typed = small_spm();
+  VocabData untyped = typed.data();
   untyped.types.reset();
   untyped.bos = 1;
   const auto without_types = Tokenizer::Impl::make(untyped);
