@@ -40,7 +40,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("-c,--ctx", options.context_length, "Most tokens of prompt and answer; 0: what the model can")
       ->capture_default_str();
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: one per core")->capture_default_str();
-  app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2");
+  app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2, avx512");
   app.add_flag("--gpu", options.use_gpu, "Run on a CUDA GPU; the CPU if there is none");
   app.add_flag("--json", options.print_json, "Print one JSON object instead of the text");
   add_sampling_options(app, options.sampling);

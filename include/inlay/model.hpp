@@ -23,7 +23,7 @@ struct ModelOptions {
       parallel_for{};  ///< the host's threads instead of inlay's own; `threads` then says into how many parts to split
   std::int32_t batch_rows =
       256;                ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
-  std::string cpu_isa{};  ///< "", or the kernel table to use: "generic", "avx2"; kUnsupported if this CPU lacks it
+  std::string cpu_isa{};  ///< "", or kernels to use: "generic", "avx2", "avx512"; kUnsupported if missing
   ProgressCallback progress{};  ///< of opening; kStop ends it with kCancelled
   LogCallback log{};            ///< may be called from any thread that is inside a call on this model
 };

@@ -44,6 +44,19 @@ Result<void> check_sessions(std::span<Session::Impl* const> sessions) {
   return {};
 }
 
+void append(Session::Impl& session, std::span<const TokenId> tokens) {
+  if (tokens.empty()) return;
+  session.tokens.insert(session.tokens.end(), tokens.begin(), tokens.end());
+  session.logits_valid = false;
+}
+
+Result<void> evaluate_or_undo(std::span<Session::Impl* const> sessions, std::span<const Before> before) {
+  if (sessions.empty()) return {};
+  const Result<void> done = Scheduler::evaluate(sessions);
+  if (!done.ok()) undo(before);
+  return done;
+}
+
 }  // namespace
 
 void Batch::prefill(Session& session, std::span<const TokenId> tokens) {
@@ -68,18 +81,10 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
     std::vector<TokenId> sampled(entries.size(), -1);
     std::vector<Session::Impl*> to_evaluate;  // a step whose logits are known already needs no rows
     for (std::size_t i = 0; i < entries.size(); ++i) {
-      std::vector<TokenId>& tokens = sessions[i]->tokens;
-      tokens.insert(tokens.end(), entries[i].tokens.begin(), entries[i].tokens.end());
-      if (!entries[i].tokens.empty()) sessions[i]->logits_valid = false;
+      append(*sessions[i], entries[i].tokens);
       if (!sessions[i]->logits_valid) to_evaluate.push_back(sessions[i]);
     }
-    if (!to_evaluate.empty()) {
-      const Result<void> done = Scheduler::evaluate(to_evaluate);
-      if (!done.ok()) {
-        undo(before);
-        return done.status();
-      }
-    }
+    INLAY_TRY(evaluate_or_undo(to_evaluate, before));
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (entries[i].kind == EntryKind::kStep) sampled[i] = sessions[i]->sample_next();
     }
