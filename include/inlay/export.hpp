@@ -6,3 +6,10 @@
 #else
 #define INLAY_API
 #endif
+
+// Keeps a class inside an exported one from being exported with it.
+#if defined(__GNUC__)
+#define INLAY_LOCAL __attribute__((visibility("hidden")))
+#else
+#define INLAY_LOCAL
+#endif

@@ -20,12 +20,12 @@ struct ModelOptions {
   std::int32_t threads =
       0;  ///< CPU threads of a forward pass, the caller's included, 0..1024; 0: one per core of the process
   ParallelFor
-      parallel_for;  ///< the host's threads instead of inlay's own; `threads` then says into how many parts to split
+      parallel_for{};  ///< the host's threads instead of inlay's own; `threads` then says into how many parts to split
   std::int32_t batch_rows =
-      256;              ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
-  std::string cpu_isa;  ///< "", or the kernel table to use: "generic", "avx2"; kUnsupported if this CPU lacks it
-  ProgressCallback progress;  ///< of opening; kStop ends it with kCancelled
-  LogCallback log;            ///< may be called from any thread that is inside a call on this model
+      256;                ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
+  std::string cpu_isa{};  ///< "", or kernels to use: "generic", "avx2", "avx512"; kUnsupported if missing
+  ProgressCallback progress{};  ///< of opening; kStop ends it with kCancelled
+  LogCallback log{};            ///< may be called from any thread that is inside a call on this model
 };
 
 /// Sizes and names read from the file. Lengths count tokens.
@@ -72,7 +72,7 @@ class INLAY_API Model {
   [[nodiscard]] const DeviceInfo& device() const noexcept;
   [[nodiscard]] std::int32_t threads() const noexcept;
 
-  class Impl;
+  class INLAY_LOCAL Impl;
   explicit Model(std::shared_ptr<Impl> impl) noexcept;  // made by open
   [[nodiscard]] const std::shared_ptr<Impl>& impl() const noexcept { return impl_; }
 

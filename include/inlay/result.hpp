@@ -25,6 +25,7 @@ enum class StatusCode : std::int32_t {
   kCancelled = 8,        ///< the caller asked to stop
   kDeviceError = 9,      ///< a device or its driver failed
   kInternal = 10,        ///< a broken promise inside inlay; please report it
+  kBufferTooSmall = 11,  ///< C API: the caller's buffer cannot hold the result
 };
 
 /// The field name of a code, for instance "context full". Never null, static storage.

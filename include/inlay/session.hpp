@@ -19,7 +19,7 @@ namespace inlay {
 
 struct SessionOptions {
   std::int32_t context_length = 0;  ///< most tokens the session can hold; 0: what the model was trained for
-  SamplingOptions sampling;
+  SamplingOptions sampling{};
 };
 
 enum class FinishReason : std::int32_t {
@@ -36,7 +36,7 @@ using TokenCallback = std::function<Flow(TokenId token, std::string_view text)>;
 
 struct GenerateOptions {
   std::int32_t max_tokens = 256;
-  TokenCallback on_token;  ///< may be empty
+  TokenCallback on_token{};  ///< may be empty
 };
 
 struct Generation {
@@ -93,7 +93,7 @@ class INLAY_API Session {
   /// after at most one forward pass of `ModelOptions::batch_rows` rows.
   void cancel() noexcept;
 
-  class Impl;
+  class INLAY_LOCAL Impl;
   explicit Session(std::unique_ptr<Impl> impl) noexcept;  // made by create and fork
   [[nodiscard]] Impl* impl() const noexcept { return impl_.get(); }
 
@@ -116,9 +116,11 @@ class INLAY_API Batch {
   [[nodiscard]] Result<std::vector<TokenId>> run() noexcept;
 
  private:
+  enum class EntryKind : std::int32_t { kPrefill, kStep };
   struct Entry {
     Session* session = nullptr;
-    std::vector<TokenId> tokens;  // empty: a step
+    EntryKind kind = EntryKind::kStep;
+    std::vector<TokenId> tokens;  // of a prefill
   };
   std::vector<Entry> entries_;
 };

@@ -28,11 +28,14 @@ struct EncodeOptions {
 /// The vocabulary of a model. A cheap handle that keeps the vocabulary alive. Every call is thread-safe.
 class INLAY_API Tokenizer {
  public:
-  /// Ids of `text`. Any bytes are accepted: bytes that are not UTF-8 become byte tokens or the unknown token.
+  /// Ids of `text`. Any bytes are accepted: bytes that are not UTF-8 become byte tokens or the unknown token. Bytes for
+  /// which a byte-level vocabulary has no token at all (some lack rare control characters) are left out.
   /// kInvalidArgument when the text is longer than 2^31 - 1 bytes.
   [[nodiscard]] Result<std::vector<TokenId>> encode(std::string_view text, EncodeOptions options = {}) const noexcept;
 
-  /// The text of `tokens`, in one piece. kInvalidArgument for an id outside the vocabulary.
+  /// The text of `tokens`, in one piece. A space with which a SentencePiece vocabulary begins every text is dropped
+  /// where `encode` would add it, at the start and after a special token. kInvalidArgument for an id outside the
+  /// vocabulary.
   [[nodiscard]] Result<std::string> decode(const std::vector<TokenId>& tokens,
                                            RenderSpecial special = RenderSpecial::kNo) const noexcept;
 
@@ -46,7 +49,7 @@ class INLAY_API Tokenizer {
   /// True for every token that ends a generation (end of sequence, end of turn, end of text).
   [[nodiscard]] bool is_end_of_generation(TokenId token) const noexcept;
 
-  class Impl;
+  class INLAY_LOCAL Impl;
   explicit Tokenizer(std::shared_ptr<const Impl> impl) noexcept;  // made by Model
 
  private:

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <system_error>
 #include <utility>
 
@@ -64,6 +65,19 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void prefetch_mapped(std::span<const std::byte> bytes) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size();
+#ifdef MADV_POPULATE_READ
+  constexpr int kAdvice = MADV_POPULATE_READ;
+#else
+  constexpr int kAdvice = MADV_WILLNEED;
+#endif
+  // A refusal costs nothing but the head start.
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, kAdvice);  // NOLINT(performance-no-int-to-ptr)
 }
 
 }  // namespace inlay

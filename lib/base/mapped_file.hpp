@@ -30,4 +30,7 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+/// Reads the system pages that hold `bytes` into memory, where the system supports asking for that.
+void prefetch_mapped(std::span<const std::byte> bytes) noexcept;
+
 }  // namespace inlay

@@ -27,6 +27,8 @@ const char* to_string(StatusCode code) noexcept {
       return "device error";
     case StatusCode::kInternal:
       return "internal error";
+    case StatusCode::kBufferTooSmall:
+      return "buffer too small";
   }
   return "unknown status";
 }

@@ -6,31 +6,40 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "model/model_spec.hpp"
+#include "model/kv_page.hpp"
+#include "model/model_kinds.hpp"
 #include "quant/formats.hpp"
 
 namespace inlay::cpu {
 
-/// Activations are quantised in blocks of 32: a finer grid than the 256 of other engines' K formats, which is where the
-/// better fidelity comes from.
+/// Activations are quantised in blocks of 32 whose 255 steps span the block's own range, not a range symmetric around
+/// zero: where one large value stands alone, as in most blocks with outliers, the steps are half as wide. Together with
+/// the small block this is where the fidelity comes from (README.md has the figures).
 inline constexpr int kActivationBlock = 32;
 
-/// A block whose largest magnitude is below this counts as zeros, so that 127 / magnitude is finite.
-inline constexpr float kSmallestActivation = 0x1p-100F;
-
-/// Positions a page of the KV memory.
-inline constexpr int kKvPagePositions = 64;
+/// A block with a smaller scale counts as zeros, so that the inverse of the scale is finite.
+inline constexpr float kSmallestScale = 0x1p-107F;
 
 /// Rows of activations, as floats and quantised. A matmul reads the one that its weight format wants.
-/// Quantised: value[i] = scales[i / 32] * quants[i], quants in [-127, 127]. A block with a NaN or an infinity has
-/// quants of 0 and NaN scales and sums, so that every product with it is NaN.
+/// Quantised: value[i] = scales[i / 32] * quants[i] + offsets[i / 32], quants in [-127, 127]. Offsets are whole
+/// multiples of the scale, so that zeros stay zeros. A block with a NaN or an infinity has quants of 0 and NaN scales,
+/// offsets and sums, so that every product with it is NaN.
 struct Activations {
   const float* values = nullptr;        // [n_rows, n_cols]
   const std::int8_t* quants = nullptr;  // [n_rows, n_cols], 64-byte aligned rows when n_cols is a multiple of 64
   const float* scales = nullptr;        // [n_rows, n_cols / 32]
-  const float* sums = nullptr;          // [n_rows, n_cols / 16]: scale * sum of 16 quants, for formats with minimums
+  const float* offsets = nullptr;       // [n_rows, n_cols / 32]
+  const float* sums = nullptr;          // [n_rows, n_cols / 16]: of 16 quantised values, for formats with minimums
   int n_rows = 0;
   int n_cols = 0;
+};
+
+/// Where the quantised twin of a row of n floats goes.
+struct QuantizedRow {
+  std::int8_t* quants = nullptr;  // [n]
+  float* scales = nullptr;        // [n / 32]
+  float* offsets = nullptr;       // [n / 32]
+  float* sums = nullptr;          // [n / 16]
 };
 
 /// out[t, r] = dot(weights[r], activations[t]) for row_begin <= r < row_end and all rows t.
@@ -69,9 +78,9 @@ struct KernelTable {
   const char* name = nullptr;
   /// Indexed by format_index(format).
   std::array<void (*)(const MatmulArgs&), WeightFormats::size> matmul = {};
-  /// Quantises n floats (a multiple of 32) into quants[n], scales[n / 32] and sums[n / 16]: scale = largest magnitude
-  /// of the block / 127, quants rounded to nearest, ties to even. Bitwise the same in every table.
-  void (*quantize)(const float* x, int n, std::int8_t* quants, float* scales, float* sums) = nullptr;
+  /// Quantises n floats (a multiple of 32): scale = range of the block and zero / 254, quants rounded to nearest, ties
+  /// to even. Bitwise the same in every table.
+  void (*quantize)(const float* x, int n, const QuantizedRow& out) = nullptr;
   /// out = x / sqrt(mean(x^2) + epsilon) * weight. `out` may be `x`.
   void (*rms_norm)(const float* x, const float* weight, int n, float epsilon, float* out) = nullptr;
   /// Rotates the first 2 * n_pairs values of each head in place by the angles whose cosines and sines are given,

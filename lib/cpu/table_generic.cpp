@@ -1,5 +1,5 @@
 // The kernels in plain C++: what runs where nothing better does, and the twin that tests compare the others with.
-#include <bit>
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -42,6 +42,12 @@ int dot_group(const std::int8_t* weights, const std::int8_t* quants) {
   return sum;
 }
 
+int sum_group(const std::int8_t* weights) {
+  int sum = 0;
+  for (int i = 0; i < kGroup; ++i) sum += weights[i];
+  return sum;
+}
+
 /// sums[t] = dot(weights, activations[first_token + t]) with quantised weights and activations.
 template <class Traits>
 void dot_quantized(const std::byte* weights, const Activations& x, int first_token, int n_tokens, float* sums) {
@@ -53,9 +59,10 @@ void dot_quantized(const std::byte* weights, const Activations& x, int first_tok
       const std::size_t first = offset(first_token + t, x.n_cols) + static_cast<std::size_t>(b) * Traits::block_weights;
       for (int g = 0; g < kGroups; ++g) {
         const std::size_t i = first + static_cast<std::size_t>(g) * kGroup;
-        const int dot = dot_group(block.quants + g * kGroup, x.quants + i);
-        sums[t] += block.scales[g] * x.scales[i / kActivationBlock] * static_cast<float>(dot) +
-                   block.minimums[g] * x.sums[i / kGroup];
+        const auto dot = static_cast<float>(dot_group(block.quants + g * kGroup, x.quants + i));
+        const auto weight_sum = static_cast<float>(sum_group(block.quants + g * kGroup));
+        const float product = x.scales[i / kActivationBlock] * dot + x.offsets[i / kActivationBlock] * weight_sum;
+        sums[t] += block.scales[g] * product + block.minimums[g] * x.sums[i / kGroup];
       }
     }
   }
@@ -82,33 +89,39 @@ void matmul(const MatmulArgs& args) {
 /// To nearest, ties to even, for |x| < 2^22: the addition leaves no fraction bits.
 float round_to_even(float x) { return x + 0x1.8p23F - 0x1.8p23F; }
 
-void quantize_block(const float* x, std::int8_t* quants, float* scale, float* sums) {
-  std::uint32_t magnitude = 0;  // as bits, where NaN > infinity > every number
+void quantize_block(const float* x, const QuantizedRow& out) {
+  float low = 0.0F;
+  float high = 0.0F;
+  bool finite = true;
   for (int i = 0; i < kActivationBlock; ++i) {
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7FFFFFFFU;
-    if (bits > magnitude) magnitude = bits;
+    finite = finite && std::isfinite(x[i]);
+    low = std::min(low, x[i]);
+    high = std::max(high, x[i]);
   }
-  const auto largest = std::bit_cast<float>(magnitude);
-  if (magnitude >= 0x7F800000U || largest < kSmallestActivation) {
-    *scale = sums[0] = sums[1] = magnitude >= 0x7F800000U ? std::numeric_limits<float>::quiet_NaN() : 0.0F;
-    std::memset(quants, 0, kActivationBlock);
+  const float scale = high / 254.0F - low / 254.0F;  // the difference of the extremes alone could overflow
+  if (!finite || scale < kSmallestScale) {
+    std::memset(out.quants, 0, kActivationBlock);
+    out.scales[0] = out.offsets[0] = out.sums[0] = out.sums[1] =
+        finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
     return;
   }
-  *scale = largest / 127.0F;
-  const float inverse = 127.0F / largest;
+  const float inverse = 1.0F / scale;
+  const float zero = round_to_even(-127.0F - low * inverse);  // the quant of zero
   int totals[2] = {};
   for (int i = 0; i < kActivationBlock; ++i) {
-    const auto quant = static_cast<int>(round_to_even(x[i] * inverse));
-    quants[i] = static_cast<std::int8_t>(quant);
-    totals[i / 16] += quant;
+    const float quant = std::clamp(round_to_even(x[i] * inverse + zero), -127.0F, 127.0F);
+    out.quants[i] = static_cast<std::int8_t>(quant);
+    totals[i / 16] += out.quants[i];
   }
-  for (int half = 0; half < 2; ++half) sums[half] = *scale * static_cast<float>(totals[half]);
+  out.scales[0] = scale;
+  out.offsets[0] = -zero * scale;
+  for (int half = 0; half < 2; ++half) out.sums[half] = scale * (static_cast<float>(totals[half]) - 16.0F * zero);
 }
 
-void quantize(const float* x, int n, std::int8_t* quants, float* scales, float* sums) {
+void quantize(const float* x, int n, const QuantizedRow& out) {
   for (int block = 0; block < n / kActivationBlock; ++block) {
     const std::ptrdiff_t i = static_cast<std::ptrdiff_t>(block) * kActivationBlock;
-    quantize_block(x + i, quants + i, scales + block, sums + 2 * block);
+    quantize_block(x + i, {out.quants + i, out.scales + block, out.offsets + block, out.sums + 2 * block});
   }
 }
 

@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/system.hpp"
+
 namespace inlay::cpu {
 namespace {
 
@@ -176,14 +178,6 @@ void ThreadPool::run(PartFunction body) {
   if (workers_ != nullptr) return workers_->run(body);
   if (parallel_for_ == nullptr) return body(0);
   parallel_for_(size_, [&body](std::int32_t part) { body(part); });
-}
-
-int available_cores() {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof(cores), &cores) == 0 && CPU_COUNT(&cores) > 0) return CPU_COUNT(&cores);
-  const unsigned cores_of_machine = std::thread::hardware_concurrency();
-  return cores_of_machine > 0 ? static_cast<int>(cores_of_machine) : 1;
 }
 
 }  // namespace inlay::cpu

@@ -44,9 +44,6 @@ class ThreadPool {
   int size_ = 1;
 };
 
-/// Cores that this process may use (its affinity mask), at least 1.
-int available_cores();
-
 /// The part's share of n items in units of `unit`: [begin, end). Shares differ by at most one unit.
 struct Range {
   int begin = 0;

@@ -37,6 +37,8 @@ struct UnpackAvx2 {
   static INLAY_INLINE __m256i load_activations(const std::int8_t* quants) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(quants));
   }
+  static INLAY_INLINE __m256i ones() { return _mm256_set1_epi8(1); }
+  /// Of scales or offsets.
   static INLAY_INLINE __m256 activation_scales(const float* scales) { return _mm256_set1_ps(*scales); }
 };
 

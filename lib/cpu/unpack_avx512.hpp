@@ -57,6 +57,8 @@ struct SmallUnpackAvx512 {
     if constexpr (kBlocks == 1) return _mm512_zextsi256_si512(load256(p));
     return _mm512_loadu_si512(p);
   }
+  static INLAY_INLINE __m512i ones() { return _mm512_set1_epi8(1); }
+  /// Of scales or offsets.
   static INLAY_INLINE __m512 activation_scales(const float* scales) {
     if constexpr (kBlocks == 1) return _mm512_maskz_mov_ps(0x00FF, _mm512_set1_ps(scales[0]));
     return _mm512_mask_mov_ps(_mm512_set1_ps(scales[0]), kUpper, _mm512_set1_ps(scales[1]));
@@ -105,6 +107,8 @@ struct SuperUnpackAvx512 {
   static constexpr std::size_t kBytes = sizeof(typename L::Block);
 
   static INLAY_INLINE __m512i load_activations(const std::int8_t* quants) { return _mm512_loadu_si512(quants); }
+  static INLAY_INLINE __m512i ones() { return _mm512_set1_epi8(1); }
+  /// Of scales or offsets.
   static INLAY_INLINE __m512 activation_scales(const float* scales) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(scales[0]), 0xFF00, _mm512_set1_ps(scales[1]));
   }

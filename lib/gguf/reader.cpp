@@ -16,9 +16,8 @@
 namespace inlay::gguf {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x46554747;         // "GGUF"
-constexpr std::uint32_t kMagicSwapped = 0x47475546;  // as a program that swaps the words of a big-endian file sees it
-constexpr std::uint64_t kMaxKeyBytes = 65535;        // from the specification, as is the next
+constexpr std::uint32_t kMagic = 0x46554747;   // "GGUF"
+constexpr std::uint64_t kMaxKeyBytes = 65535;  // from the specification, as is the next
 constexpr std::uint64_t kMaxTensorNameBytes = 64;
 constexpr std::uint64_t kMaxEntries =
     1U << 20U;  // models have some dozens of keys and at most some thousands of tensors
@@ -34,6 +33,20 @@ std::string expected_found(const std::string& expected, const std::string& found
 }
 std::string expected_found(const std::string& expected, std::uint64_t found) {
   return expected_found(expected, std::to_string(found));
+}
+
+/// What a message is about. Its text is made when there is a message: a valid file costs none.
+struct Place {
+  const char* kind;
+  std::string_view name = {};  // empty: the entry is known by its number only
+  std::uint64_t index = 0;
+  std::uint64_t count = 0;
+};
+
+std::string operator+(const Place& place, std::string_view rest) {
+  std::string text = std::string(place.kind) + " ";
+  text += place.name.empty() ? std::to_string(place.index) + " of " + std::to_string(place.count) : quoted(place.name);
+  return text.append(rest);
 }
 
 /// Reads forward through the bytes; a read beyond the end gives nothing.
@@ -125,9 +138,7 @@ class Parser {
     INLAY_TRY(read_metadata());
     INLAY_TRY(check_split());
     INLAY_TRY(read_alignment());
-    INLAY_TRY(read_tensor_infos());
-    INLAY_TRY(place_tensors());
-    INLAY_TRY(check_overlaps());
+    INLAY_TRY(read_tensors());
     return std::move(file_);
   }
 
@@ -143,26 +154,28 @@ class Parser {
   Result<void> check_count(const char* what, std::uint64_t count, std::uint64_t min_bytes) const;
 
   Result<void> read_metadata();
-  Result<std::string_view> read_name(const std::string& where, std::uint64_t max_bytes);
-  Result<Value> read_value(const std::string& where);
-  Result<Value> read_scalar(const std::string& where, ValueType type);
-  Result<Value> read_array(const std::string& where);
-  Result<Value> read_string_array(const std::string& where, std::uint64_t count);
-  Result<void> skip_string(const std::string& where);
+  Result<std::string_view> read_name(const Place& where, std::uint64_t max_bytes);
+  Result<Value> read_value(const Place& where);
+  Result<Value> read_scalar(const Place& where, ValueType type);
+  Result<Value> read_array(const Place& where);
+  Result<Value> read_string_array(const Place& where, std::uint64_t count);
+  Result<void> skip_string(const Place& where);
 
   Result<void> check_split() const;
   Result<void> read_alignment();
 
+  Result<void> read_tensors();
   Result<void> read_tensor_infos();
   Result<Tensor> read_tensor_info(std::uint64_t index);
-  Result<void> read_dims(const std::string& where, Tensor& tensor);
-  Result<void> check_size(const std::string& where, const Tensor& tensor, std::uint64_t offset);
+  Result<void> read_dims(const Place& where, Tensor& tensor);
+  Result<void> check_size(const Place& where, const Tensor& tensor, std::uint64_t offset);
   Result<void> place_tensors();
   Result<void> check_overlaps() const;
 
-  [[nodiscard]] Status ends_inside(const std::string& where) const {
-    return invalid(where + ": the file ends inside it, after " + std::to_string(bytes_.size()) + " bytes");
+  [[nodiscard]] Status ends_inside(const std::string& what) const {
+    return invalid(what + ": the file ends inside it, after " + std::to_string(bytes_.size()) + " bytes");
   }
+  [[nodiscard]] Status ends_inside(const Place& where) const { return ends_inside(where + ""); }
   [[nodiscard]] std::string bytes_left() const { return std::to_string(cursor_.remaining()) + " bytes left"; }
 
   std::span<const std::byte> bytes_;
@@ -191,7 +204,6 @@ Result<void> Parser::check_count(const char* what, std::uint64_t count, std::uin
 Result<void> Parser::read_counts() {
   const auto magic = cursor_.number<std::uint32_t>();
   if (!magic) return ends_inside("GGUF magic");
-  if (*magic == kMagicSwapped) return unsupported("GGUF byte order: expected little-endian, found big-endian");
   if (*magic != kMagic) {
     const std::string_view found(reinterpret_cast<const char*>(bytes_.data()), sizeof(kMagic));
     return invalid("magic" + expected_found("\"GGUF\"", quoted(found)));
@@ -206,11 +218,10 @@ Result<void> Parser::read_counts() {
   if (!n_tensors || !n_metadata) return ends_inside("GGUF counts");
   n_tensors_ = *n_tensors;
   n_metadata_ = *n_metadata;
-  INLAY_TRY(check_count("metadata keys", n_metadata_, kMinMetadataBytes));
-  return check_count("tensors", n_tensors_, kMinTensorBytes);
+  return check_count("metadata keys", n_metadata_, kMinMetadataBytes);
 }
 
-Result<std::string_view> Parser::read_name(const std::string& where, std::uint64_t max_bytes) {
+Result<std::string_view> Parser::read_name(const Place& where, std::uint64_t max_bytes) {
   const Cursor start = cursor_;
   if (const auto name = cursor_.string(max_bytes)) {
     if (name->empty()) return invalid(where + ": its name is empty");
@@ -226,9 +237,9 @@ Result<std::string_view> Parser::read_name(const std::string& where, std::uint64
 Result<void> Parser::read_metadata() {
   file_.metadata_.reserve(static_cast<std::size_t>(n_metadata_));
   for (std::uint64_t i = 0; i < n_metadata_; ++i) {
-    const std::string entry = "metadata entry " + std::to_string(i) + " of " + std::to_string(n_metadata_);
+    const Place entry = {"metadata entry", {}, i, n_metadata_};
     INLAY_TRY_ASSIGN(const std::string_view key, read_name(entry, kMaxKeyBytes));
-    INLAY_TRY_ASSIGN(Value value, read_value("metadata key " + quoted(key)));
+    INLAY_TRY_ASSIGN(const Value value, read_value({"metadata key", key}));
     file_.metadata_.emplace_back(key, value);
   }
   const auto twin =
@@ -237,7 +248,7 @@ Result<void> Parser::read_metadata() {
   return {};
 }
 
-Result<Value> Parser::read_value(const std::string& where) {
+Result<Value> Parser::read_value(const Place& where) {
   const auto number = cursor_.number<std::uint32_t>();
   if (!number) return ends_inside(where);
   const auto type = static_cast<ValueType>(*number);
@@ -259,7 +270,7 @@ bool all_bools(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<Value> Parser::read_scalar(const std::string& where, ValueType type) {
+Result<Value> Parser::read_scalar(const Place& where, ValueType type) {
   const auto bytes = cursor_.take(scalar_bytes(type));
   if (!bytes) return ends_inside(where);
   if (type == ValueType::kBool && !all_bools(*bytes)) {
@@ -268,7 +279,7 @@ Result<Value> Parser::read_scalar(const std::string& where, ValueType type) {
   return Value{type, type, 1, *bytes};
 }
 
-Result<void> Parser::skip_string(const std::string& where) {
+Result<void> Parser::skip_string(const Place& where) {
   const auto length = cursor_.number<Length>();
   if (!length) return ends_inside(where);
   if (!cursor_.take(*length)) {
@@ -277,7 +288,7 @@ Result<void> Parser::skip_string(const std::string& where) {
   return {};
 }
 
-Result<Value> Parser::read_array(const std::string& where) {
+Result<Value> Parser::read_array(const Place& where) {
   const auto number = cursor_.number<std::uint32_t>();
   const auto count = cursor_.number<Length>();
   if (!number || !count) return ends_inside(where);
@@ -299,7 +310,7 @@ Result<Value> Parser::read_array(const std::string& where) {
   return Value{ValueType::kArray, element_type, *count, *bytes};
 }
 
-Result<Value> Parser::read_string_array(const std::string& where, std::uint64_t count) {
+Result<Value> Parser::read_string_array(const Place& where, std::uint64_t count) {
   const std::uint64_t most = cursor_.remaining() / sizeof(Length);
   if (count > most) {
     return invalid(where + ": array length" +
@@ -313,8 +324,8 @@ Result<Value> Parser::read_string_array(const std::string& where, std::uint64_t 
 Result<void> Parser::check_split() const {
   INLAY_TRY_ASSIGN(const auto parts, file_.find_integer("split.count"));
   if (!parts || *parts <= 1) return {};
-  return unsupported("metadata key \"split.count\": the model is split into " + std::to_string(*parts) +
-                     " files; expected one file (merge the parts first)");
+  return unsupported("metadata key \"split.count\"" +
+                     expected_found("one file", "one of " + std::to_string(*parts) + " parts (merge them first)"));
 }
 
 Result<void> Parser::read_alignment() {
@@ -328,6 +339,12 @@ Result<void> Parser::read_alignment() {
   }
   file_.alignment_ = value;
   return {};
+}
+
+Result<void> Parser::read_tensors() {
+  INLAY_TRY(read_tensor_infos());
+  INLAY_TRY(place_tensors());
+  return check_overlaps();
 }
 
 Result<void> Parser::read_tensor_infos() {
@@ -346,9 +363,9 @@ Result<void> Parser::read_tensor_infos() {
 
 Result<Tensor> Parser::read_tensor_info(std::uint64_t index) {
   Tensor tensor;
-  const std::string entry = "tensor " + std::to_string(index) + " of " + std::to_string(n_tensors_);
+  const Place entry = {"tensor", {}, index, n_tensors_};
   INLAY_TRY_ASSIGN(tensor.name, read_name(entry, kMaxTensorNameBytes));
-  const std::string where = "tensor " + quoted(tensor.name);
+  const Place where = {"tensor", tensor.name};
   INLAY_TRY(read_dims(where, tensor));
   const auto type = cursor_.number<std::uint32_t>();
   const auto offset = cursor_.number<std::uint64_t>();
@@ -361,7 +378,7 @@ Result<Tensor> Parser::read_tensor_info(std::uint64_t index) {
   return tensor;
 }
 
-Result<void> Parser::read_dims(const std::string& where, Tensor& tensor) {
+Result<void> Parser::read_dims(const Place& where, Tensor& tensor) {
   const auto n_dims = cursor_.number<std::uint32_t>();
   if (!n_dims) return ends_inside(where);
   if (*n_dims < 1 || *n_dims > tensor.dims.size()) {
@@ -377,7 +394,7 @@ Result<void> Parser::read_dims(const std::string& where, Tensor& tensor) {
   return {};
 }
 
-Result<void> Parser::check_size(const std::string& where, const Tensor& tensor, std::uint64_t offset) {
+Result<void> Parser::check_size(const Place& where, const Tensor& tensor, std::uint64_t offset) {
   const FormatInfo info = format_info(tensor.format);
   const auto block_weights = static_cast<std::uint64_t>(info.block_weights);
   if (tensor.dims[0] % block_weights != 0) {

@@ -78,9 +78,10 @@ ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
     : values(std::move(x)), quants(values.size()), n_rows(rows), n_cols(cols) {
   if (cols % cpu::kActivationBlock != 0) return;  // float formats only
   scales.resize(values.size() / cpu::kActivationBlock);
+  offsets.resize(values.size() / cpu::kActivationBlock);
   sums.resize(values.size() / 16);
-  cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()), quants.data(), scales.data(),
-                                  sums.data());
+  cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()),
+                                  {quants.data(), scales.data(), offsets.data(), sums.data()});
 }
 
 cpu::Activations ActivationRows::view(int first, int count) const {
@@ -88,16 +89,24 @@ cpu::Activations ActivationRows::view(int first, int count) const {
   return {values.data() + i,
           quants.data() + i,
           scales.data() + i / cpu::kActivationBlock,
+          offsets.data() + i / cpu::kActivationBlock,
           sums.data() + i / 16,
           count,
           n_cols};
 }
 
 double ActivationRows::value(Format format, int row, int col) const {
-  const std::size_t i =
-      static_cast<std::size_t>(row) * static_cast<std::size_t>(n_cols) + static_cast<std::size_t>(col);
+  const std::size_t i = offset(row, col);
   if (!cpu::reads_quantized_activations(format)) return values[i];
-  return static_cast<double>(scales[i / cpu::kActivationBlock]) * quants[i];
+  const std::size_t block = i / cpu::kActivationBlock;
+  return static_cast<double>(scales[block]) * quants[i] + offsets[block];
+}
+
+double ActivationRows::magnitude(Format format, int row, int col) const {
+  const std::size_t i = offset(row, col);
+  if (!cpu::reads_quantized_activations(format)) return std::abs(values[i]);
+  const std::size_t block = i / cpu::kActivationBlock;
+  return std::abs(static_cast<double>(scales[block]) * quants[i]) + std::abs(static_cast<double>(offsets[block]));
 }
 
 }  // namespace inlay::test

@@ -45,6 +45,7 @@ struct ActivationRows {
   std::vector<float> values;
   std::vector<std::int8_t> quants;
   std::vector<float> scales;
+  std::vector<float> offsets;
   std::vector<float> sums;
   int n_rows = 0;
   int n_cols = 0;
@@ -54,6 +55,13 @@ struct ActivationRows {
   [[nodiscard]] cpu::Activations view(int first, int count) const;
   /// The value that a kernel of `format` reads.
   [[nodiscard]] double value(Format format, int row, int col) const;
+  /// The size of what the value is the sum of, which rounding errors are relative to.
+  [[nodiscard]] double magnitude(Format format, int row, int col) const;
+
+ private:
+  [[nodiscard]] std::size_t offset(int row, int col) const {
+    return static_cast<std::size_t>(row) * static_cast<std::size_t>(n_cols) + static_cast<std::size_t>(col);
+  }
 };
 
 /// A NaN that no kernel makes.

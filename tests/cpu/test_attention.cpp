@@ -18,10 +18,10 @@ using namespace inlay::test;
 class Pages {
  public:
   Pages(Random& random, int head_size, int n_positions, float key_size)
-      : head_size_(head_size), floats_(static_cast<std::size_t>(head_size) * cpu::kKvPagePositions) {
-    for (int first = 0; first < n_positions; first += cpu::kKvPagePositions) {
+      : head_size_(head_size), floats_(static_cast<std::size_t>(head_size) * kKvPagePositions) {
+    for (int first = 0; first < n_positions; first += kKvPagePositions) {
       std::vector<std::uint16_t>& page = pages_.emplace_back(2 * floats_ + 3, std::uint16_t{0x7E00});  // NaN
-      const int n = std::min(n_positions - first, cpu::kKvPagePositions);
+      const int n = std::min(n_positions - first, kKvPagePositions);
       const std::size_t used = static_cast<std::size_t>(n) * static_cast<std::size_t>(head_size);
       fill(random, page.data() + 1, used, key_size);
       fill(random, page.data() + floats_ + 2, used, 1.0F);
@@ -41,8 +41,8 @@ class Pages {
     std::transform(values.begin(), values.end(), out, float_to_half);
   }
   [[nodiscard]] double at(int position, int i, std::size_t start) const {
-    const std::size_t in_page = static_cast<std::size_t>(position % cpu::kKvPagePositions * head_size_ + i);
-    return half_to_float(pages_[static_cast<std::size_t>(position / cpu::kKvPagePositions)][start + in_page]);
+    const std::size_t in_page = static_cast<std::size_t>(position % kKvPagePositions * head_size_ + i);
+    return half_to_float(pages_[static_cast<std::size_t>(position / kKvPagePositions)][start + in_page]);
   }
 
   int head_size_;

@@ -42,7 +42,7 @@ double magnitude(const std::byte* weights, const ActivationRows& x, int row) {
                                 ? std::abs(static_cast<double>(value))
                                 : std::abs(static_cast<double>(unpacked.scales[g]) * unpacked.quants[k]) +
                                       std::abs(static_cast<double>(unpacked.minimums[g]));
-      sum += weight * std::abs(x.value(Traits::format, row, i + k));
+      sum += weight * x.magnitude(Traits::format, row, i + k);
     }
   }
   return sum;

@@ -17,13 +17,18 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 struct Quantized {
   std::vector<std::int8_t> quants;
   std::vector<float> scales;
+  std::vector<float> offsets;
   std::vector<float> sums;
 
   Quantized(const cpu::KernelTable& table, const std::vector<float>& x)
-      : quants(x.size() + 1, 77), scales(poisoned(x.size() / 32 + 1)), sums(poisoned(x.size() / 16 + 1)) {
-    table.quantize(x.data(), static_cast<int>(x.size()), quants.data(), scales.data(), sums.data());
+      : quants(x.size() + 1, 77),
+        scales(poisoned(x.size() / 32 + 1)),
+        offsets(scales),
+        sums(poisoned(x.size() / 16 + 1)) {
+    table.quantize(x.data(), static_cast<int>(x.size()), {quants.data(), scales.data(), offsets.data(), sums.data()});
     REQUIRE(quants.back() == 77);
     REQUIRE(is_poison(scales.back()));
+    REQUIRE(is_poison(offsets.back()));
     REQUIRE(is_poison(sums.back()));
   }
 };
@@ -42,8 +47,10 @@ std::vector<float> varied_values() {
   x.insert(x.end(), 32, -0.0F);
   x.insert(x.end(), 32, std::numeric_limits<float>::max());
   x.insert(x.end(), 32, std::numeric_limits<float>::denorm_min());
-  x.insert(x.end(), 32, cpu::kSmallestActivation);
-  x.insert(x.end(), 32, std::nextafter(cpu::kSmallestActivation, 0.0F));
+  x.insert(x.end(), 32, cpu::kSmallestScale * 254.0F);
+  x.insert(x.end(), 32, cpu::kSmallestScale * 253.0F);
+  for (int i = 0; i < 32; ++i) x.push_back(i == 5 ? 1000.0F : 0.01F * static_cast<float>(i - 16));  // an outlier
+  for (int i = 0; i < 32; ++i) x.push_back(i % 2 == 0 ? std::numeric_limits<float>::max() : -1e38F);
   return x;
 }
 
@@ -59,31 +66,49 @@ TEST_CASE("every table quantises to the same bits") {
     const Quantized found(*table, x);
     CHECK(found.quants == expected.quants);
     CHECK(same_bits(found.scales.data(), expected.scales.data(), found.scales.size()));
+    CHECK(same_bits(found.offsets.data(), expected.offsets.data(), found.offsets.size()));
     CHECK(same_bits(found.sums.data(), expected.sums.data(), found.sums.size()));
     MESSAGE(std::string(table->name), ": ", x.size(), " values");
   }
 }
 
-TEST_CASE("quants are the nearest multiples of the scale") {
+TEST_CASE("a block's 255 steps span its range, and quants are the nearest steps") {
   const std::vector<float> x = varied_values();
   const Quantized result(cpu::generic_kernels(), x);
   for (std::size_t block = 0; block < x.size() / 32; ++block) {
-    float largest = 0.0F;
-    for (std::size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[32 * block + i]));
-    if (largest < cpu::kSmallestActivation) {
-      REQUIRE(result.scales[block] == 0.0F);
+    double low = 0.0;
+    double high = 0.0;
+    for (std::size_t i = 32 * block; i < 32 * block + 32; ++i) {
+      low = std::min(low, static_cast<double>(x[i]));
+      high = std::max(high, static_cast<double>(x[i]));
+    }
+    const double scale = static_cast<double>(result.scales[block]);
+    if (scale == 0.0) {
+      REQUIRE(high - low < 254.5 * static_cast<double>(cpu::kSmallestScale));
+      REQUIRE(result.offsets[block] == 0.0F);
       continue;
     }
-    REQUIRE(result.scales[block] == largest / 127.0F);
-    int totals[2] = {};
+    REQUIRE(scale == doctest::Approx((high - low) / 254.0).epsilon(1e-6));
+    const double zero = -static_cast<double>(result.offsets[block]) / scale;  // the quant of zero is whole
+    REQUIRE(std::abs(zero - std::round(zero)) < 1e-4);
+    double totals[2] = {};
     for (std::size_t i = 0; i < 32; ++i) {
       const int quant = result.quants[32 * block + i];
-      totals[i / 16] += quant;
-      const double exact = static_cast<double>(x[32 * block + i]) * 127.0 / static_cast<double>(largest);
-      REQUIRE(std::abs(exact - quant) <= 0.5 + 0x1.0p-16);  // 127 roundings of 2^-24
+      REQUIRE(std::abs(quant) <= 127);
+      const double value = scale * (quant - std::round(zero));
+      totals[i / 16] += value;
+      // Half a step, and at the ends of the range up to another half where the whole zero moved it.
+      const bool at_end = std::abs(quant) == 127;
+      REQUIRE(std::abs(x[32 * block + i] - value) <= scale * (at_end ? 1.001 : 0.501));
+      if (x[32 * block + i] == 0.0F) REQUIRE(quant == std::round(zero));
     }
     for (std::size_t half = 0; half < 2; ++half) {
-      REQUIRE(result.sums[2 * block + half] == result.scales[block] * static_cast<float>(totals[half]));
+      const float sum = result.sums[2 * block + half];
+      if (std::abs(totals[half]) > static_cast<double>(std::numeric_limits<float>::max())) {
+        REQUIRE(std::isinf(sum));
+      } else {
+        REQUIRE(std::abs(sum - totals[half]) <= 1e-5 * 16.0 * (high - low));
+      }
     }
   }
   MESSAGE("checked ", x.size(), " values");
@@ -95,7 +120,8 @@ TEST_CASE("a block with a NaN or an infinity becomes zeros times NaN") {
       std::vector<float> x(64, 1.0F);
       x[40] = special;
       const Quantized result(*table, x);
-      CHECK(result.scales[0] == 1.0F / 127.0F);
+      CHECK(result.scales[0] == 1.0F / 254.0F);
+      CHECK(std::isnan(result.offsets[1]));
       CHECK(std::isnan(result.scales[1]));
       CHECK(std::isnan(result.sums[2]));
       CHECK(std::isnan(result.sums[3]));

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/system.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace {
@@ -108,7 +109,7 @@ TEST_CASE("pools of several owners run side by side and inside one another") {
 }
 
 TEST_CASE("more threads than cores are slower, not stuck") {
-  ThreadPool pool(4 * inlay::cpu::available_cores() + 1);
+  ThreadPool pool(4 * inlay::available_cores() + 1);
   const auto start = std::chrono::steady_clock::now();
   CHECK(count_wrong(pool, 200) == 0);
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
@@ -132,7 +133,7 @@ TEST_CASE("the host's threads run the parts when it offers them") {
 TEST_CASE("a pool can be made and destroyed at once") {
   for (int i = 0; i < 200; ++i) ThreadPool pool(1 + i % 4);
   CHECK(ThreadPool(0).size() == 1);
-  CHECK(inlay::cpu::available_cores() >= 1);
+  CHECK(inlay::available_cores() >= 1);
 }
 
 TEST_CASE("split covers every item once, in whole units") {

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <functional>
+#include <iterator>
 #include <limits>
 #include <random>
 #include <string>
@@ -123,64 +124,72 @@ void set_scales(Block& block, std::mt19937& random) {
   if constexpr (requires { block.m; }) block.m = half_between(random, -1.0F, 1.0F);
 }
 
-// The group that the fits can recover exactly: the first weights of every group take both ends of the range.
+int pick(std::mt19937& random, int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); }
+
+// Group scales that the fits can recover exactly: one of them takes the end of their range.
+void set_full_scales(inlay::BlockQ2_K& block, std::mt19937& random) {
+  for (auto& scales : block.scales) scales = static_cast<std::uint8_t>(pick(random, 1, 15) | pick(random, 1, 15) << 4);
+  block.scales[3] = 0xFF;
+}
+void set_full_scales(inlay::BlockQ3_K& block, std::mt19937& random) {
+  std::fill(std::begin(block.scales), std::end(block.scales), std::uint8_t{0});
+  for (int g = 0; g < 16; ++g) inlay::pack_q3_scale(block.scales, g, g == 5 ? -32 : pick(random, -31, -1));
+}
+void set_full_scales(inlay::BlockQ6_K& block, std::mt19937& random) {
+  for (auto& scale : block.scales) scale = static_cast<std::int8_t>(pick(random, -127, -1));
+  block.scales[5] = -128;
+}
 template <class Block>
 void set_full_scales(Block& block, std::mt19937& random) {
-  const auto pick = [&](int low, int high) { return std::uniform_int_distribution<int>(low, high)(random); };
-  if constexpr (std::is_same_v<Block, inlay::BlockQ2_K>) {
-    for (auto& scales : block.scales) scales = static_cast<std::uint8_t>(pick(1, 15) | pick(1, 15) << 4);
-    block.scales[3] = 0xFF;
-  } else if constexpr (std::is_same_v<Block, inlay::BlockQ3_K>) {
-    std::fill(std::begin(block.scales), std::end(block.scales), std::uint8_t{0});
-    for (int g = 0; g < 16; ++g) inlay::pack_q3_scale(block.scales, g, g == 5 ? -32 : pick(-31, -1));
-  } else if constexpr (std::is_same_v<Block, inlay::BlockQ6_K>) {
-    for (auto& scale : block.scales) scale = static_cast<std::int8_t>(pick(-127, -1));
-    block.scales[5] = -128;
-  } else if constexpr (requires { block.scales; }) {
+  if constexpr (requires { block.scales; }) {  // Q4_K and Q5_K
     std::fill(std::begin(block.scales), std::end(block.scales), std::uint8_t{0});
     for (int g = 0; g < 8; ++g) {
-      const auto scale = static_cast<std::uint8_t>(g == 2 ? 63 : pick(1, 63));
-      const auto minimum = static_cast<std::uint8_t>(g == 6 ? 63 : pick(1, 63));
+      const auto scale = static_cast<std::uint8_t>(g == 2 ? 63 : pick(random, 1, 63));
+      const auto minimum = static_cast<std::uint8_t>(g == 6 ? 63 : pick(random, 1, 63));
       inlay::pack_scale_and_minimum(block.scales, g, {scale, minimum});
     }
+  }
+}
+
+/// Of every 16 bytes the first is zeros and the second ones: with weights side by side in a byte, the first and second
+/// weight of every group take the ends of the range.
+template <class Level, std::size_t N>
+void set_ends(Level (&levels)[N]) {
+  for (std::size_t i = 0; i < N; i += 16) {
+    levels[i] = 0;
+    levels[i + 1] = static_cast<Level>(0xFF);
+  }
+}
+
+void set_full_levels(inlay::BlockQ8_0& block) {
+  for (auto& level : block.qs) level = std::max<std::int8_t>(level, -127);
+  block.qs[0] = -127;
+  block.qs[1] = 127;
+}
+template <class Block>
+void set_full_levels(Block& block) {
+  if constexpr (requires { block.qs; }) set_ends(block.qs);
+  if constexpr (requires { block.ql; }) set_ends(block.ql);
+  if constexpr (requires { block.hmask; }) set_ends(block.hmask);
+  if constexpr (requires { block.qh; } && sizeof(block) >= sizeof(inlay::BlockQ2_K)) {
+    set_ends(block.qh);
+  } else if constexpr (requires { block.qh; }) {  // Q5_0 and Q5_1: a bit a weight
+    for (const int byte : {0, 2}) block.qh[byte] = static_cast<std::uint8_t>((block.qh[byte] & ~3) | 2);
   }
 }
 
 /// A block of random bytes with sensible scales, whose every 16 weights hold both ends of the range of levels.
 template <class Traits>
 std::vector<std::byte> representable_block(std::mt19937& random) {
-  using Block = typename Traits::Block;
-  std::array<std::byte, sizeof(Block)> bytes;
+  std::vector<std::byte> bytes(sizeof(typename Traits::Block));
   std::generate(bytes.begin(), bytes.end(), [&] { return static_cast<std::byte>(random()); });
-  Block block;
+  typename Traits::Block block;
   std::memcpy(&block, bytes.data(), sizeof(block));
   set_scales(block, random);
   set_full_scales(block, random);
-  // Level bits: weights 0 and 16 of each 32 all zeros (the lowest level), 1 and 17 all ones.
-  const auto set_ends = [](auto& levels, std::size_t period) {
-    for (std::size_t i = 0; i < std::size(levels); ++i) {
-      if (i % period == 0) levels[i] = 0;
-      if (i % period == 1) levels[i] = static_cast<std::remove_reference_t<decltype(levels[i])>>(0xFF);
-    }
-  };
-  if constexpr (requires { block.qs; }) set_ends(block.qs, 16);
-  if constexpr (requires { block.ql; }) set_ends(block.ql, 16);
-  if constexpr (requires { block.hmask; }) set_ends(block.hmask, 16);
-  if constexpr (requires { block.qh; }) {
-    if constexpr (Traits::block_weights == inlay::kSuperBlock) {
-      set_ends(block.qh, 16);
-    } else {  // a bit a weight
-      for (const int byte : {0, 2}) block.qh[byte] = static_cast<std::uint8_t>((block.qh[byte] & ~3) | 2);
-    }
-  }
-  if constexpr (std::is_same_v<Block, inlay::BlockQ8_0>) {
-    for (auto& level : block.qs) level = std::max<std::int8_t>(level, -127);
-    block.qs[0] = -127;
-    block.qs[1] = 127;
-  }
-  std::vector<std::byte> result(sizeof(block));
-  std::memcpy(result.data(), &block, sizeof(block));
-  return result;
+  set_full_levels(block);
+  std::memcpy(bytes.data(), &block, sizeof(block));
+  return bytes;
 }
 
 TEST_CASE("what a format can express comes back exactly") {

@@ -8,7 +8,7 @@
 namespace inlay::test {
 
 TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() / "inlay-test-XXXXXX").string();
+  std::string name = (std::filesystem::temp_directory_path() / ("inlay-test-" + std::string(6, 'X'))).string();
   if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make the directory " + name);
   path_ = name;
 }
@@ -19,7 +19,7 @@ TempDir::~TempDir() {
 }
 
 std::string TempDir::write(const std::string& name, std::span<const std::byte> bytes) const {
-  const std::string path = file(name);
+  std::string path = file(name);
   std::ofstream out(path, std::ios::binary);
   out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   out.close();

@@ -37,14 +37,14 @@ struct TinyModelOptions {
   std::uint32_t feed_forward_length = 128;
   std::uint32_t vocab_size = 320;  // at least kTinyVocabSize; what is above it is filled with unused tokens
   std::uint32_t context_length = 256;
-  TinyModelFormats formats;
+  TinyModelFormats formats = {};
   TinyHead head = TinyHead::kOwn;
   bool attention_biases = false;
   bool feed_forward_biases = false;
   bool rope_factors = false;  // the tensor rope_freqs.weight
   float rope_freq_base = 10000.0F;
   std::uint32_t rope_dimensions = 0;     // 0: the whole head, and the key is written all the same
-  std::string rope_scaling_type;         // "linear", "yarn" or "": no rope.scaling keys
+  std::string rope_scaling_type = {};    // "linear", "yarn" or "": no rope.scaling keys
   float rope_scaling_factor = 2.0F;      // written with a type
   std::uint32_t original_context = 128;  // the same
   float epsilon = 1e-5F;

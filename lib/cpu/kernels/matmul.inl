@@ -19,6 +19,7 @@ constexpr int kTokenTile = 4;  // tokens of a tile; those that are left go one b
 struct TokenSlice {
   const std::int8_t* quants;
   const float* scales;
+  const float* offsets;
   const float* sums;
 };
 
@@ -44,13 +45,17 @@ INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], T
     constexpr int kChunk = decltype(chunk_index)::value;
     using Chunk = decltype(U::template chunk<kChunk>(heads[0], rows[0]));
     Chunk chunks[kRows];
+    typename Isa::Vec weight_sums[kRows];  // what the activations' offsets are multiplied with
     unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
       chunks[r.value] = U::template chunk<kChunk>(heads[r.value], rows[r.value]);
+      weight_sums[r.value] = chunks[r.value].dot(U::ones());
     });
     unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
       const TokenSlice& token = tokens[t.value];
       const auto x = U::load_activations(token.quants + kChunk * U::kChunkWeights);
-      const auto scales = U::activation_scales(token.scales + kChunk * (U::kChunkWeights / kActivationBlock));
+      constexpr int kFirst = kChunk * (U::kChunkWeights / kActivationBlock);
+      const auto scales = U::activation_scales(token.scales + kFirst);
+      const auto offsets = U::activation_scales(token.offsets + kFirst);
       unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
         auto& sum = dots[r.value][t.value];
         const auto products = chunks[r.value].dot(x);
@@ -59,6 +64,7 @@ INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], T
         } else {
           sum = Isa::fma(products, scales, sum);
         }
+        sum = Isa::fma(weight_sums[r.value], offsets, sum);
         if constexpr (kChunk + 1 == U::kChunks) {
           auto& total = totals[r.value][t.value];
           total = U::finish(heads[r.value], sum, token.sums, total);
@@ -70,6 +76,7 @@ INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], T
   unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
     tokens[t.value].quants += U::kWeights;
     tokens[t.value].scales += U::kWeights / kActivationBlock;
+    tokens[t.value].offsets += U::kWeights / kActivationBlock;
     tokens[t.value].sums += U::kWeights / 16;
   });
 }
@@ -84,7 +91,8 @@ INLAY_INLINE void add_quantized(const MatmulArgs& args, int row, int token,
   TokenSlice tokens[kTokens];
   unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
     const std::size_t first = offset_of(token + t.value, args.x.n_cols);
-    tokens[t.value] = {args.x.quants + first, args.x.scales + first / kActivationBlock, args.x.sums + first / 16};
+    tokens[t.value] = {args.x.quants + first, args.x.scales + first / kActivationBlock,
+                       args.x.offsets + first / kActivationBlock, args.x.sums + first / 16};
   });
   const std::size_t ahead = kRows * args.row_bytes;
   int left = args.x.n_cols;

@@ -9,51 +9,83 @@
 namespace inlay::cpu {
 namespace {
 
-/// The largest of eight int32.
-INLAY_INLINE int largest_of(__m256i x) {
-  __m128i most = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-  most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4E));
-  most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0xB1));
-  return _mm_cvtsi128_si32(most);
+/// To nearest, ties to even, for |x| < 2^22: the addition leaves no fraction bits.
+INLAY_INLINE float round_to_even(float x) { return x + 0x1.8p23F - 0x1.8p23F; }
+
+INLAY_INLINE __m128 lower_half(__m256 x) { return _mm256_castps256_ps128(x); }
+INLAY_INLINE __m128 upper_half(__m256 x) { return _mm256_extractf128_ps(x, 1); }
+
+INLAY_INLINE float lowest_of(__m256 x) {
+  __m128 least = _mm_min_ps(lower_half(x), upper_half(x));
+  least = _mm_min_ps(least, _mm_movehl_ps(least, least));
+  return _mm_cvtss_f32(_mm_min_ss(least, _mm_movehdup_ps(least)));
 }
 
-INLAY_INLINE void quantize_block(const float* x, std::int8_t* quants, float* scale, float* sums) {
-  constexpr int kInfinity = 0x7F800000;  // as bits, and NaN > infinity > every number
+INLAY_INLINE float highest_of(__m256 x) {
+  __m128 most = _mm_max_ps(lower_half(x), upper_half(x));
+  most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+  return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
+
+/// Sums of the first and of the last 16 int8.
+INLAY_INLINE void half_sums(__m256i bytes, int (&sums)[2]) {
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+  __m256i fours = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  fours = _mm256_hadd_epi32(fours, fours);
+  fours = _mm256_hadd_epi32(fours, fours);
+  sums[0] = _mm256_extract_epi32(fours, 0);
+  sums[1] = _mm256_extract_epi32(fours, 4);
+}
+
+/// A block of zeros, each times `factor`: 0, or NaN.
+INLAY_INLINE void store_zeros(float factor, const QuantizedRow& out) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.quants), _mm256_setzero_si256());
+  out.scales[0] = out.offsets[0] = out.sums[0] = out.sums[1] = factor;
+}
+
+INLAY_INLINE void quantize_block(const float* x, const QuantizedRow& out) {
+  const __m256i infinity = _mm256_set1_epi32(0x7F800000);  // all bits of the exponent: an infinity or a NaN
   __m256 values[4];
-  __m256i magnitudes = _mm256_setzero_si256();
+  __m256 least = _mm256_setzero_ps();
+  __m256 most = _mm256_setzero_ps();
+  __m256i not_finite = _mm256_setzero_si256();
   unroll<4>([&](auto i) INLAY_INLINE_LAMBDA {
     values[i.value] = _mm256_loadu_ps(x + 8 * i.value);
-    const __m256i bits = _mm256_and_si256(_mm256_castps_si256(values[i.value]), _mm256_set1_epi32(0x7FFFFFFF));
-    magnitudes = _mm256_max_epi32(magnitudes, bits);
+    const __m256i exponents = _mm256_and_si256(_mm256_castps_si256(values[i.value]), infinity);
+    not_finite = _mm256_or_si256(not_finite, _mm256_cmpeq_epi32(exponents, infinity));
+    least = _mm256_min_ps(least, values[i.value]);
+    most = _mm256_max_ps(most, values[i.value]);
   });
-  const int magnitude = largest_of(magnitudes);
-  const float largest = _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(magnitude)));
-  if (magnitude >= kInfinity || largest < kSmallestActivation) {
-    *scale = sums[0] = sums[1] = magnitude >= kInfinity ? __builtin_nanf("") : 0.0F;
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(quants), _mm256_setzero_si256());
-    return;
-  }
-  *scale = largest / 127.0F;
-  const __m256 inverse = _mm256_set1_ps(127.0F / largest);
+  if (_mm256_testz_si256(not_finite, not_finite) == 0) return store_zeros(__builtin_nanf(""), out);
+  const float low = lowest_of(least);
+  const float scale = highest_of(most) / 254.0F - low / 254.0F;
+  if (scale < kSmallestScale) return store_zeros(0.0F, out);
+  const float inverse = 1.0F / scale;
+  const float zero = round_to_even(-127.0F - low * inverse);
   __m256i whole[4];
-  unroll<4>([&](auto i)
-                INLAY_INLINE_LAMBDA { whole[i.value] = _mm256_cvtps_epi32(_mm256_mul_ps(values[i.value], inverse)); });
+  unroll<4>([&](auto i) INLAY_INLINE_LAMBDA {
+    const __m256 steps = _mm256_mul_ps(values[i.value], _mm256_set1_ps(inverse));
+    whole[i.value] = _mm256_cvtps_epi32(_mm256_add_ps(steps, _mm256_set1_ps(zero)));
+  });
   // The packs work within 128-bit halves: the permutation puts the groups of four back in order.
   const __m256i packed =
       _mm256_packs_epi16(_mm256_packs_epi32(whole[0], whole[1]), _mm256_packs_epi32(whole[2], whole[3]));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(quants),
-                      _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
-  const __m256i pairs = _mm256_hadd_epi32(_mm256_add_epi32(whole[0], whole[1]), _mm256_add_epi32(whole[2], whole[3]));
-  const __m256i quarters = _mm256_hadd_epi32(pairs, pairs);
-  const __m128i totals = _mm_add_epi32(_mm256_castsi256_si128(quarters), _mm256_extracti128_si256(quarters, 1));
-  const __m128 scaled = _mm_mul_ps(_mm_cvtepi32_ps(totals), _mm_set1_ps(*scale));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(sums), _mm_castps_si128(scaled));
+  const __m256i ordered = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  const __m256i quants = _mm256_max_epi8(ordered, _mm256_set1_epi8(-127));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.quants), quants);
+  int totals[2];
+  half_sums(quants, totals);
+  out.scales[0] = scale;
+  out.offsets[0] = -zero * scale;
+  out.sums[0] = scale * (static_cast<float>(totals[0]) - 16.0F * zero);
+  out.sums[1] = scale * (static_cast<float>(totals[1]) - 16.0F * zero);
 }
 
-inline void quantize(const float* x, int n, std::int8_t* quants, float* scales, float* sums) {
+inline void quantize(const float* x, int n, const QuantizedRow& out) {
   for (int block = 0; block < n / kActivationBlock; ++block) {
     const std::size_t first = offset_of(block, kActivationBlock);
-    quantize_block(x + first, quants + first, scales + block, sums + offset_of(block, 2));
+    quantize_block(x + first,
+                   {out.quants + first, out.scales + block, out.offsets + block, out.sums + offset_of(block, 2)});
   }
 }
 

@@ -1,0 +1,211 @@
+// C API: models and their vocabulary.
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <inlay/inlay.hpp>
+
+#include "call.hpp"
+#include "handles.hpp"
+
+namespace {
+
+using inlay::ModelOptions;
+using inlay::Result;
+using inlay::Status;
+using inlay::StatusCode;
+using inlay::capi::call;
+using inlay::capi::check_buffer;
+using inlay::capi::check_input;
+using inlay::capi::check_output;
+using inlay::capi::require;
+using inlay::capi::write_array;
+using inlay::capi::write_struct;
+
+inlay_model_options default_model_options() noexcept {
+  const ModelOptions defaults;
+  inlay_model_options options = {};
+  options.device = static_cast<inlay_device_kind>(defaults.device);
+  options.device_index = defaults.device_index;
+  options.threads = defaults.threads;
+  options.batch_rows = defaults.batch_rows;
+  return options;
+}
+
+inlay::ParallelFor convert_parallel_for(inlay_parallel_for_fn function, void* user_data) {
+  if (function == nullptr) return {};
+  return [function, user_data](std::int32_t count, const std::function<void(std::int32_t)>& body) {
+    const auto task = [](void* data, std::int32_t index) {
+      (*static_cast<const std::function<void(std::int32_t)>*>(data))(index);
+    };
+    function(user_data, count, task, const_cast<std::function<void(std::int32_t)>*>(&body));
+  };
+}
+
+inlay::ProgressCallback convert_progress(inlay_progress_fn function, void* user_data) {
+  if (function == nullptr) return {};
+  return [function, user_data](float fraction) { return static_cast<inlay::Flow>(function(user_data, fraction)); };
+}
+
+inlay::LogCallback convert_log(inlay_log_fn function, void* user_data) {
+  if (function == nullptr) return {};
+  return [function, user_data](inlay::LogLevel level, std::string_view message) {
+    function(user_data, static_cast<inlay_log_level>(level), message.data(), message.size());
+  };
+}
+
+Result<ModelOptions> convert(const inlay_model_options* given) {
+  auto options = inlay::capi::read_struct(given, default_model_options());
+  if (!options.ok()) return options.status();
+  if (options->device != INLAY_DEVICE_CPU && options->device != INLAY_DEVICE_CUDA) {
+    return Status(StatusCode::kInvalidArgument,
+                  "inlay_model_options.device: " + std::to_string(options->device) + " is no device kind");
+  }
+  ModelOptions converted;
+  converted.device = static_cast<inlay::DeviceKind>(options->device);
+  converted.device_index = options->device_index;
+  converted.threads = options->threads;
+  converted.batch_rows = options->batch_rows;
+  if (options->cpu_isa != nullptr) converted.cpu_isa = options->cpu_isa;
+  converted.progress = convert_progress(options->progress, options->progress_user_data);
+  converted.log = convert_log(options->log, options->log_user_data);
+  converted.parallel_for = convert_parallel_for(options->parallel_for, options->parallel_for_user_data);
+  return converted;
+}
+
+Status check_flags(std::uint32_t flags, std::uint32_t known) {
+  if ((flags & ~known) == 0) return {};
+  return {StatusCode::kInvalidArgument, "flags: " + std::to_string(flags & ~known) + " is not a flag of this function"};
+}
+
+inlay::RenderSpecial render_special(std::uint32_t flags) {
+  return (flags & INLAY_RENDER_SPECIAL) != 0 ? inlay::RenderSpecial::kYes : inlay::RenderSpecial::kNo;
+}
+
+}  // namespace
+
+void inlay_model_options_init(inlay_model_options* options, size_t struct_size) {
+  inlay::capi::init_struct(options, struct_size, default_model_options());
+}
+
+inlay_status inlay_model_open(const char* path, const inlay_model_options* options, inlay_model** model,
+                              inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{path, "path"}, {model, "model"}}));
+    const auto converted = convert(options);
+    INLAY_CAPI_TRY(converted.status());
+    auto opened = inlay::Model::open(path, *converted);
+    INLAY_CAPI_TRY(opened.status());
+    *model = new inlay_model{*std::move(opened)};
+    return {};
+  });
+}
+
+void inlay_model_close(inlay_model* model) { delete model; }
+
+inlay_status inlay_model_estimate(const char* path, int32_t context_length, const inlay_model_options* options,
+                                  inlay_memory_estimate* estimate, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{path, "path"}}));
+    INLAY_CAPI_TRY(check_output(estimate, "estimate"));
+    const auto converted = convert(options);
+    INLAY_CAPI_TRY(converted.status());
+    const auto bytes = inlay::Model::estimate(path, context_length, *converted);
+    INLAY_CAPI_TRY(bytes.status());
+    inlay_memory_estimate values = {};
+    values.weight_bytes = bytes->weight_bytes;
+    values.activation_bytes = bytes->activation_bytes;
+    values.kv_bytes = bytes->kv_bytes;
+    write_struct(values, estimate);
+    return {};
+  });
+}
+
+inlay_status inlay_model_get_info(const inlay_model* model, inlay_model_info* info, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_output(info, "info"));
+    const inlay::ModelInfo& source = model->value.info();
+    const inlay::Tokenizer tokenizer = model->value.tokenizer();
+    inlay_model_info values = {};
+    values.architecture = source.architecture.c_str();
+    values.name = source.name.c_str();
+    values.quantization = source.quantization.c_str();
+    values.parameters = source.parameters;
+    values.file_bytes = source.file_bytes;
+    values.vocab_size = source.vocab_size;
+    values.context_length = source.context_length;
+    values.n_layers = source.n_layers;
+    values.embedding_length = source.embedding_length;
+    values.feed_forward_length = source.feed_forward_length;
+    values.n_heads = source.n_heads;
+    values.n_kv_heads = source.n_kv_heads;
+    values.head_size = source.head_size;
+    values.bos_token = tokenizer.bos();
+    values.eos_token = tokenizer.eos();
+    values.threads = model->value.threads();
+    write_struct(values, info);
+    return {};
+  });
+}
+
+inlay_status inlay_model_get_device(const inlay_model* model, inlay_device_info* info, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_output(info, "info"));
+    inlay::capi::write_device(model->value.device(), info);
+    return {};
+  });
+}
+
+inlay_status inlay_tokenize(const inlay_model* model, const char* text, size_t text_size, uint32_t flags,
+                            inlay_token* out, size_t capacity, size_t* size, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_input(text, text_size, "text"));
+    INLAY_CAPI_TRY(check_flags(flags, INLAY_ADD_SPECIAL | INLAY_PARSE_SPECIAL));
+    INLAY_CAPI_TRY(check_buffer(out, capacity, size));
+    inlay::EncodeOptions options;
+    options.add_special = (flags & INLAY_ADD_SPECIAL) != 0 ? inlay::AddSpecial::kYes : inlay::AddSpecial::kNo;
+    options.parse_special = (flags & INLAY_PARSE_SPECIAL) != 0 ? inlay::ParseSpecial::kYes : inlay::ParseSpecial::kNo;
+    const auto tokens = model->value.tokenizer().encode(std::string_view(text, text_size), options);
+    INLAY_CAPI_TRY(tokens.status());
+    return write_array(std::span<const inlay_token>(*tokens), out, capacity, size);
+  });
+}
+
+inlay_status inlay_detokenize(const inlay_model* model, const inlay_token* tokens, size_t n_tokens, uint32_t flags,
+                              char* out, size_t capacity, size_t* size, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_input(tokens, n_tokens, "tokens"));
+    INLAY_CAPI_TRY(check_flags(flags, INLAY_RENDER_SPECIAL));
+    INLAY_CAPI_TRY(check_buffer(out, capacity, size));
+    const std::vector<inlay_token> copy(tokens, tokens + n_tokens);
+    const auto text = model->value.tokenizer().decode(copy, render_special(flags));
+    INLAY_CAPI_TRY(text.status());
+    return write_array(std::span<const char>(*text), out, capacity, size);
+  });
+}
+
+inlay_status inlay_token_piece(const inlay_model* model, inlay_token token, uint32_t flags, char* out, size_t capacity,
+                               size_t* size, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_flags(flags, INLAY_RENDER_SPECIAL));
+    INLAY_CAPI_TRY(check_buffer(out, capacity, size));
+    const auto text = model->value.tokenizer().piece(token, render_special(flags));
+    INLAY_CAPI_TRY(text.status());
+    return write_array(std::span<const char>(*text), out, capacity, size);
+  });
+}
+
+inlay_status inlay_token_is_end(const inlay_model* model, inlay_token token, int32_t* is_end, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}, {is_end, "is_end"}}));
+    *is_end = model->value.tokenizer().is_end_of_generation(token) ? 1 : 0;
+    return {};
+  });
+}

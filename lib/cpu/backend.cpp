@@ -1,0 +1,81 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "base/checked_math.hpp"
+#include "base/mapped_file.hpp"
+#include "base/system.hpp"
+#include "base/try.hpp"
+#include "cpu/cpu_isa.hpp"
+#include "cpu/executor.hpp"
+#include "runtime/backend.hpp"
+
+namespace inlay::cpu {
+
+const Backend& backend();  // named by runtime/registry.cpp
+
+namespace {
+
+/// Makes the file's pages present, a part at a time, so that the first forward pass does not wait for the disk page by
+/// page.
+Result<void> read_weights(const Plan& plan, const ProgressCallback& progress) {
+  std::uint64_t total = 0;
+  for (const Matrix& matrix : plan.tensors.matrices()) total += matrix.bytes();
+  std::uint64_t done = 0;
+  for (const Matrix& matrix : plan.tensors.matrices()) {
+    prefetch_mapped({matrix.data, matrix.bytes()});
+    done += matrix.bytes();
+    const float fraction = static_cast<float>(done) / static_cast<float>(std::max<std::uint64_t>(total, 1));
+    if (progress && progress(fraction) == Flow::kStop) {
+      return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
+    }
+  }
+  return {};
+}
+
+class CpuBackend final : public Backend {
+ public:
+  [[nodiscard]] DeviceKind kind() const override { return DeviceKind::kCpu; }
+
+  [[nodiscard]] std::vector<DeviceInfo> devices() const override { return {describe(*usable_kernels().front())}; }
+
+  [[nodiscard]] Result<DeviceInfo> choose_device(const ExecutorOptions& options) const override {
+    if (options.device_index != 0) {
+      return Status(StatusCode::kNotFound,
+                    "model option device_index: there is no CPU " + std::to_string(options.device_index));
+    }
+    INLAY_TRY_ASSIGN(const KernelTable* kernels, choose_kernels(options.cpu_isa));
+    return describe(*kernels);
+  }
+
+  [[nodiscard]] MemoryEstimate estimate(const Plan& plan, int context_length,
+                                        const ExecutorOptions& options) const override {
+    MemoryEstimate estimate;
+    for (const Matrix& matrix : plan.tensors.matrices()) estimate.weight_bytes += matrix.bytes();
+    for (const Vector& vector : plan.tensors.vectors()) estimate.weight_bytes += vector.values.size() * sizeof(float);
+    estimate.activation_bytes = Buffers::bytes(plan.spec, options.batch_rows, options.threads);
+    const std::uint64_t n_pages = ceil_div(static_cast<std::uint64_t>(context_length), kKvPagePositions);
+    estimate.kv_bytes = n_pages * KvMemory::page_bytes(plan.spec);
+    return estimate;
+  }
+
+  [[nodiscard]] Result<std::unique_ptr<Executor>> load(const Plan& plan,
+                                                       const ExecutorOptions& options) const override {
+    INLAY_TRY_ASSIGN(const KernelTable* kernels, choose_kernels(options.cpu_isa));
+    INLAY_TRY(read_weights(plan, options.progress));
+    return std::unique_ptr<Executor>(std::make_unique<CpuExecutor>(plan, *kernels, options));
+  }
+
+ private:
+  static DeviceInfo describe(const KernelTable& kernels) {
+    return {DeviceKind::kCpu, 0, cpu_name(), kernels.name, physical_memory_bytes()};
+  }
+};
+
+}  // namespace
+
+const Backend& backend() {
+  static const CpuBackend kBackend;
+  return kBackend;
+}
+
+}  // namespace inlay::cpu

@@ -1,0 +1,44 @@
+// The work memory of a forward pass, taken once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/aligned_buffer.hpp"
+#include "cpu/kernel_table.hpp"
+#include "model/plan.hpp"
+
+namespace inlay::cpu {
+
+/// Rows of the head that are evaluated at once: bounds the memory for logits when many rows want them.
+inline constexpr int kHeadRows = 16;
+
+/// R: rows of a pass, E, Q, KV, F, V as in plan.hpp; C: the longest input of a matrix, max(E, Q, F).
+struct Buffers {
+  Buffers(const ModelSpec& spec, int batch_rows, int n_parts);
+
+  AlignedBuffer<float> x;           // [R, E] the residual stream
+  AlignedBuffer<float> normalized;  // [R, E] input of qkv, gate, up and head
+  AlignedBuffer<float> query;       // [R, Q]
+  AlignedBuffer<float> key;         // [R, KV]
+  AlignedBuffer<float> value;       // [R, KV]
+  AlignedBuffer<float> attended;    // [R, Q] input of the output projection
+  AlignedBuffer<float> gate;        // [R, F], then activated: input of down
+  AlignedBuffer<float> up;          // [R, F]
+  AlignedBuffer<float> projected;   // [R, E] what is added to x
+  AlignedBuffer<float> logits;      // [min(R, kHeadRows), V]
+  AlignedBuffer<float> cosines;     // [R, n_pairs]
+  AlignedBuffer<float> sines;       // [R, n_pairs]
+  // The input of the current step's matrices, quantised, [n_rows, n_cols] without gaps:
+  AlignedBuffer<std::int8_t> quants;       // [R, C]
+  AlignedBuffer<float> scales;             // [R, C / 32]
+  AlignedBuffer<float> offsets;            // [R, C / 32]
+  AlignedBuffer<float> sums;               // [R, C / 16]
+  AlignedBuffer<float> attention_scratch;  // [n_parts, attention_stride]
+  std::size_t attention_stride = 0;
+
+  /// What the constructor takes, without taking it.
+  static std::uint64_t bytes(const ModelSpec& spec, int batch_rows, int n_parts);
+};
+
+}  // namespace inlay::cpu

@@ -1,0 +1,37 @@
+// Runs a plan on the CPU.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cpu/buffers.hpp"
+#include "cpu/kernel_table.hpp"
+#include "cpu/kv_memory.hpp"
+#include "cpu/thread_pool.hpp"
+#include "runtime/backend.hpp"
+
+namespace inlay::cpu {
+
+/// Reads the weights where the file is mapped.
+class CpuExecutor final : public Executor {
+ public:
+  CpuExecutor(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options);
+
+  Result<void> forward(const RowBatch& batch, const StepOutput& output) override;
+  Result<void> reserve_pages(int n_pages) override { return kv_.reserve(n_pages); }
+  Result<void> copy_page(PageId from, PageId to) override;
+  void discard_page(PageId page) override { kv_.discard(page); }
+
+ private:
+  void locate_pages(const RowBatch& batch);
+
+  const Plan& plan_;
+  const KernelTable& kernels_;
+  std::unique_ptr<ThreadPool> pool_;
+  Buffers buffers_;
+  KvMemory kv_;
+  std::vector<const std::byte*> page_addresses_;         // of all sequences of the batch, one after the other
+  std::vector<const std::byte* const*> sequence_pages_;  // where each sequence begins in it
+};
+
+}  // namespace inlay::cpu

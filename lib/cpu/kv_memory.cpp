@@ -1,0 +1,58 @@
+#include "cpu/kv_memory.hpp"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <string>
+
+#include "base/checked_math.hpp"
+#include "base/system.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+constexpr std::size_t kSystemPage = 4096;
+
+std::size_t bytes_of_head(const ModelSpec& spec) {
+  return static_cast<std::size_t>(kKvPagePositions) * static_cast<std::size_t>(spec.head_size) * sizeof(std::uint16_t);
+}
+
+Status out_of_memory(std::uint64_t bytes) {
+  return {StatusCode::kOutOfMemory, "KV cache: " + std::to_string(bytes) + " bytes cannot be had"};
+}
+
+}  // namespace
+
+std::size_t KvMemory::page_bytes(const ModelSpec& spec) {
+  const std::size_t planes = 2 * static_cast<std::size_t>(spec.n_layers) * static_cast<std::size_t>(spec.n_kv_heads);
+  return ceil_div(planes * bytes_of_head(spec), kSystemPage) * kSystemPage;
+}
+
+KvMemory::KvMemory(const ModelSpec& spec)
+    : n_kv_heads_(spec.n_kv_heads), head_bytes_(bytes_of_head(spec)), page_bytes_(page_bytes(spec)) {}
+
+KvMemory::~KvMemory() {
+  for (const Slab& slab : slabs_) ::munmap(slab.data, slab.bytes);
+}
+
+Result<void> KvMemory::reserve(int n_pages) {
+  if (n_pages <= static_cast<int>(pages_.size())) return {};
+  const auto n_new = static_cast<std::size_t>(n_pages) - pages_.size();
+  const auto total = checked_multiply(static_cast<std::uint64_t>(n_pages), page_bytes_);
+  const std::uint64_t memory = physical_memory_bytes();
+  if (!total || (memory != 0 && *total > memory)) return out_of_memory(total.value_or(~0ULL));
+  slabs_.reserve(slabs_.size() + 1);
+  pages_.reserve(static_cast<std::size_t>(n_pages));
+  const std::size_t bytes = n_new * page_bytes_;
+  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (data == MAP_FAILED) return out_of_memory(bytes);
+  slabs_.push_back({data, bytes});
+  for (std::size_t i = 0; i < n_new; ++i) pages_.push_back(static_cast<std::byte*>(data) + i * page_bytes_);
+  return {};
+}
+
+void KvMemory::copy(PageId from, PageId to) { std::memcpy(page(to), page(from), page_bytes_); }
+
+void KvMemory::discard(PageId id) { ::madvise(page(id), page_bytes_, MADV_DONTNEED); }
+
+}  // namespace inlay::cpu

@@ -1,0 +1,56 @@
+// The bytes of the KV pages: halves, [layer][keys, values][kv_head][kKvPagePositions][head_size] in each page.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include <inlay/result.hpp>
+
+#include "model/model_spec.hpp"
+#include "runtime/backend.hpp"
+
+namespace inlay::cpu {
+
+/// Address space is reserved up front, so pages never move; memory is committed by the system when a page is first
+/// written.
+class KvMemory {
+ public:
+  explicit KvMemory(const ModelSpec& spec);
+  ~KvMemory();
+  KvMemory(const KvMemory&) = delete;
+  KvMemory& operator=(const KvMemory&) = delete;
+
+  /// kOutOfMemory when the pages together are larger than the machine's memory, or the system refuses.
+  Result<void> reserve(int n_pages);
+  void copy(PageId from, PageId to);
+  void discard(PageId page);
+
+  [[nodiscard]] std::byte* page(PageId id) const { return pages_[static_cast<std::size_t>(id)]; }
+  /// Bytes from a page's start to the keys, and the values, of a head: [kKvPagePositions, head_size].
+  [[nodiscard]] std::size_t key_offset(int layer, int kv_head) const { return head_offset(2 * layer, kv_head); }
+  [[nodiscard]] std::size_t value_offset(int layer, int kv_head) const { return head_offset(2 * layer + 1, kv_head); }
+
+  /// Of one page, a multiple of the system's page size.
+  static std::size_t page_bytes(const ModelSpec& spec);
+
+ private:
+  struct Slab {
+    void* data;
+    std::size_t bytes;
+  };
+
+  [[nodiscard]] std::size_t head_offset(int plane, int kv_head) const {
+    return (static_cast<std::size_t>(plane) * static_cast<std::size_t>(n_kv_heads_) +
+            static_cast<std::size_t>(kv_head)) *
+           head_bytes_;
+  }
+
+  int n_kv_heads_;
+  std::size_t head_bytes_;  // of one head's keys in one page
+  std::size_t page_bytes_;
+  std::vector<Slab> slabs_;
+  std::vector<std::byte*> pages_;
+};
+
+}  // namespace inlay::cpu

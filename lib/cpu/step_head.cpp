@@ -1,0 +1,57 @@
+#include <algorithm>
+#include <array>
+
+#include "cpu/linear.hpp"
+#include "cpu/steps.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+/// The indices of the next rows that want logits, from `begin` on.
+struct Wanted {
+  std::array<int, kHeadRows> rows = {};
+  int count = 0;
+};
+
+Wanted next_wanted(std::span<const Row> rows, int& cursor) {
+  Wanted wanted;
+  for (; cursor < static_cast<int>(rows.size()) && wanted.count < kHeadRows; ++cursor) {
+    if (rows[static_cast<std::size_t>(cursor)].want == Want::kLogits) {
+      wanted.rows[static_cast<std::size_t>(wanted.count++)] = cursor;
+    }
+  }
+  return wanted;
+}
+
+}  // namespace
+
+void run_head(const Step& step, const StepContext& context) {
+  const Plan& plan = context.plan;
+  const Matrix& matrix = plan.tensors.matrix(step.matrix);
+  const auto vocab_size = static_cast<std::size_t>(matrix.rows);
+  const Linear linear{&matrix, plan.tensors.vector_data(step.bias), context.buffers.logits.data(), vocab_size};
+  const bool quantized = wants_quantized({&linear, 1});
+
+  int cursor = 0;
+  std::size_t done = 0;
+  for (Wanted wanted = next_wanted(context.batch.rows, cursor); wanted.count > 0;
+       wanted = next_wanted(context.batch.rows, cursor)) {
+    for_rows(context, wanted.count, [&](int i) {
+      normalize_row(context, plan.tensors.vector_data(step.norm), wanted.rows[static_cast<std::size_t>(i)], i,
+                    quantized);
+    });
+    const Activations x = activations(context, context.buffers.normalized.data(), wanted.count, matrix.cols);
+    const std::span<float* const> targets = context.output.logits.subspan(done, static_cast<std::size_t>(wanted.count));
+    context.pool.run([&](int part) {
+      const Range range = share_of(matrix, part, context.pool.size());
+      multiply(context, linear, x, range);
+      for (std::size_t i = 0; i < targets.size(); ++i) {
+        const float* logits = linear.out + i * vocab_size;
+        std::copy(logits + range.begin, logits + range.end, targets[i] + range.begin);
+      }
+    });
+    done += targets.size();
+  }
+}
+
+}  // namespace inlay::cpu

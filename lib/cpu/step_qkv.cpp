@@ -1,0 +1,61 @@
+#include <array>
+
+#include "cpu/linear.hpp"
+#include "cpu/steps.hpp"
+
+namespace inlay::cpu {
+namespace {
+
+/// Rotates the row's queries and keys, and puts keys and values into the row's KV page.
+void rotate_and_store(const StepContext& context, int layer, int index) {
+  const ModelSpec& spec = context.plan.spec;
+  const KernelTable& kernels = context.kernels;
+  const auto i = static_cast<std::size_t>(index);
+  const Row& row = context.batch.rows[i];
+  float* query = context.buffers.query.data() + i * static_cast<std::size_t>(spec.query_length());
+  float* key = context.buffers.key.data() + i * static_cast<std::size_t>(spec.kv_length());
+  const float* value = context.buffers.value.data() + i * static_cast<std::size_t>(spec.kv_length());
+  const int n_pairs = spec.rope.n_pairs;
+  const float* cosines = context.buffers.cosines.data() + i * static_cast<std::size_t>(n_pairs);
+  const float* sines = context.buffers.sines.data() + i * static_cast<std::size_t>(n_pairs);
+  kernels.rope(query, spec.n_heads, spec.head_size, n_pairs, spec.rope.kind, cosines, sines);
+  kernels.rope(key, spec.n_kv_heads, spec.head_size, n_pairs, spec.rope.kind, cosines, sines);
+
+  const std::span<const PageId> table = context.batch.page_tables[static_cast<std::size_t>(row.sequence)];
+  std::byte* page = context.kv.page(table[static_cast<std::size_t>(row.position / kKvPagePositions)]);
+  const auto head_size = static_cast<std::size_t>(spec.head_size);
+  const std::size_t slot = static_cast<std::size_t>(row.position % kKvPagePositions) * head_size;
+  for (int head = 0; head < spec.n_kv_heads; ++head) {
+    const std::size_t first = static_cast<std::size_t>(head) * head_size;
+    auto* keys = reinterpret_cast<std::uint16_t*>(page + context.kv.key_offset(layer, head));
+    auto* values = reinterpret_cast<std::uint16_t*>(page + context.kv.value_offset(layer, head));
+    kernels.store_half(key + first, spec.head_size, keys + slot);
+    kernels.store_half(value + first, spec.head_size, values + slot);
+  }
+}
+
+}  // namespace
+
+void run_qkv(const Step& step, const StepContext& context) {
+  const Plan& plan = context.plan;
+  const TensorTable& tensors = plan.tensors;
+  Buffers& buffers = context.buffers;
+  const auto query_length = static_cast<std::size_t>(plan.spec.query_length());
+  const auto kv_length = static_cast<std::size_t>(plan.spec.kv_length());
+  const std::array<Linear, 3> linears = {
+      Linear{&tensors.matrix(step.matrix), tensors.vector_data(step.bias), buffers.query.data(), query_length},
+      Linear{&tensors.matrix(step.second), tensors.vector_data(step.second_bias), buffers.key.data(), kv_length},
+      Linear{&tensors.matrix(step.third), tensors.vector_data(step.third_bias), buffers.value.data(), kv_length}};
+
+  const int n_rows = context.n_rows();
+  normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
+  const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
+  context.pool.run([&](int part) {
+    for (const Linear& linear : linears) {
+      multiply(context, linear, x, share_of(*linear.matrix, part, context.pool.size()));
+    }
+  });
+  for_rows(context, n_rows, [&](int row) { rotate_and_store(context, step.layer, row); });
+}
+
+}  // namespace inlay::cpu

@@ -1,0 +1,10 @@
+// The granularity of the KV cache.
+#pragma once
+
+namespace inlay {
+
+/// Positions that one KV page holds, in every layer. Small enough that a short session wastes little, large enough that
+/// attention runs through whole pages.
+inline constexpr int kKvPagePositions = 64;
+
+}  // namespace inlay

@@ -1,0 +1,99 @@
+// What the runtime asks of a device: load a plan's weights, run its steps over rows, hold KV pages. Implemented by
+// lib/cpu and cuda.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <inlay/device.hpp>
+#include <inlay/model.hpp>
+#include <inlay/result.hpp>
+#include <inlay/types.hpp>
+
+#include "model/kv_page.hpp"
+#include "model/plan.hpp"
+
+namespace inlay {
+
+/// An index into the pages that an executor has reserved.
+using PageId = std::int32_t;
+
+/// What a row is evaluated for.
+enum class Want : std::uint8_t {
+  kKvOnly,  // its keys and values only
+  kLogits,  // its logits too
+};
+
+/// One token of one sequence.
+struct Row {
+  TokenId token = 0;
+  std::int32_t position = 0;
+  std::int32_t sequence = 0;  // index into RowBatch::page_tables
+  Want want = Want::kKvOnly;
+};
+
+/// Rows of one forward pass. The rows of a sequence stand in the order of their positions, and all earlier positions of
+/// the sequence are in its pages already or in the batch before it.
+struct RowBatch {
+  std::span<const Row> rows;
+  std::span<const std::span<const PageId>> page_tables;  // of each sequence: page i holds positions [64 i, 64 i + 64)
+};
+
+struct StepOutput {
+  std::span<float*> logits;  // for each row that wants them, in row order: where they go, [vocab_size]
+};
+
+/// A plan's weights, activations and KV memory on one device. One caller at a time.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  /// Evaluates at most `batch_rows` rows.
+  virtual Result<void> forward(const RowBatch& batch, const StepOutput& output) = 0;
+
+  /// Makes the pages [0, n_pages) usable. The ids and contents of pages stay. kOutOfMemory leaves the executor as it
+  /// was.
+  virtual Result<void> reserve_pages(int n_pages) = 0;
+  /// Copies a whole page.
+  virtual Result<void> copy_page(PageId from, PageId to) = 0;
+  /// The page's contents are not needed any more: its memory may go back to the system. It stays usable.
+  virtual void discard_page(PageId page) = 0;
+
+ protected:
+  Executor() = default;
+};
+
+/// How a plan is to be run, validated.
+struct ExecutorOptions {
+  int threads = 1;
+  int batch_rows = 1;
+  ParallelFor parallel_for = {};
+  std::string cpu_isa = {};
+  int device_index = 0;
+  ProgressCallback progress = {};  // of loading, 0 to 1
+};
+
+/// A kind of device. Stateless, thread-safe, lives as long as the process.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  [[nodiscard]] virtual DeviceKind kind() const = 0;
+  [[nodiscard]] virtual std::vector<DeviceInfo> devices() const = 0;
+  /// The device that `load` would use with these options.
+  [[nodiscard]] virtual Result<DeviceInfo> choose_device(const ExecutorOptions& options) const = 0;
+  /// Bytes for the weights, the work buffers, and the KV pages of one sequence of `context_length` positions.
+  [[nodiscard]] virtual MemoryEstimate estimate(const Plan& plan, int context_length,
+                                                const ExecutorOptions& options) const = 0;
+  /// `plan`, and the file that it points into, must outlive the executor.
+  [[nodiscard]] virtual Result<std::unique_ptr<Executor>> load(const Plan& plan,
+                                                               const ExecutorOptions& options) const = 0;
+};
+
+}  // namespace inlay

@@ -1,0 +1,95 @@
+#include <algorithm>
+#include <mutex>
+#include <string>
+
+#include <inlay/session.hpp>
+
+#include "base/guard.hpp"
+#include "base/try.hpp"
+#include "runtime/scheduler.hpp"
+#include "runtime/session_impl.hpp"
+
+namespace inlay {
+namespace {
+
+/// A session as it was before the run.
+struct Before {
+  Session::Impl* session = nullptr;
+  std::size_t length = 0;
+  int evaluated = 0;
+  bool logits_valid = false;
+};
+
+void undo(std::span<const Before> all) {
+  if (all.empty()) return;
+  const std::lock_guard lock(all.front().session->model->mutex);
+  for (const Before& before : all) {
+    before.session->restore(before.length, before.evaluated);
+    before.session->logits_valid = before.logits_valid;
+  }
+}
+
+Result<void> check_sessions(std::span<Session::Impl* const> sessions) {
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    if (sessions[i]->model != sessions[0]->model) {
+      return Status(StatusCode::kInvalidArgument,
+                    "batch: entry " + std::to_string(i) + " is a session of another model");
+    }
+  }
+  std::vector<Session::Impl*> sorted(sessions.begin(), sessions.end());
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+    return Status(StatusCode::kInvalidArgument, "batch: a session is queued twice");
+  }
+  return {};
+}
+
+void append(Session::Impl& session, std::span<const TokenId> tokens) {
+  if (tokens.empty()) return;
+  session.tokens.insert(session.tokens.end(), tokens.begin(), tokens.end());
+  session.logits_valid = false;
+}
+
+Result<void> evaluate_or_undo(std::span<Session::Impl* const> sessions, std::span<const Before> before) {
+  if (sessions.empty()) return {};
+  const Result<void> done = Scheduler::evaluate(sessions);
+  if (!done.ok()) undo(before);
+  return done;
+}
+
+}  // namespace
+
+void Batch::prefill(Session& session, std::span<const TokenId> tokens) {
+  entries_.push_back({&session, EntryKind::kPrefill, {tokens.begin(), tokens.end()}});
+}
+
+void Batch::step(Session& session) { entries_.push_back({&session, EntryKind::kStep, {}}); }
+
+Result<std::vector<TokenId>> Batch::run() noexcept {
+  return guard([&]() -> Result<std::vector<TokenId>> {
+    const std::vector<Entry> entries = std::exchange(entries_, {});
+    if (entries.empty()) return std::vector<TokenId>{};
+    std::vector<Session::Impl*> sessions;
+    std::vector<Before> before;
+    for (const Entry& entry : entries) {
+      Session::Impl* session = entry.session->impl();
+      sessions.push_back(session);
+      before.push_back({session, session->tokens.size(), session->evaluated, session->logits_valid});
+      INLAY_TRY(entry.kind == EntryKind::kStep ? session->check_step() : session->check_append(entry.tokens));
+    }
+    INLAY_TRY(check_sessions(sessions));
+    std::vector<TokenId> sampled(entries.size(), -1);
+    std::vector<Session::Impl*> to_evaluate;  // a step whose logits are known already needs no rows
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      append(*sessions[i], entries[i].tokens);
+      if (!sessions[i]->logits_valid) to_evaluate.push_back(sessions[i]);
+    }
+    INLAY_TRY(evaluate_or_undo(to_evaluate, before));
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].kind == EntryKind::kStep) sampled[i] = sessions[i]->sample_next();
+    }
+    return sampled;
+  });
+}
+
+}  // namespace inlay

@@ -1,0 +1,173 @@
+#include <inlay/model.hpp>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "base/guard.hpp"
+#include "base/system.hpp"
+#include "base/try.hpp"
+#include "runtime/kv_pages.hpp"
+#include "runtime/model_impl.hpp"
+#include "runtime/registry.hpp"
+#include "tokenizer/tokenizer.hpp"
+
+namespace inlay {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxBatchRows = 4096;
+constexpr float kProgressAfterTokenizer = 0.1F;  // the weights, which are read next, take the most time
+
+Status invalid_option(const char* name, std::int64_t value, std::int64_t low, std::int64_t high) {
+  return {StatusCode::kInvalidArgument, std::string("model option ") + name + ": " + std::to_string(value) +
+                                            " is not in [" + std::to_string(low) + ", " + std::to_string(high) + "]"};
+}
+
+Result<ExecutorOptions> check_options(const ModelOptions& options) {
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    return invalid_option("threads", options.threads, 0, kMaxThreads);
+  }
+  if (options.batch_rows < 1 || options.batch_rows > kMaxBatchRows) {
+    return invalid_option("batch_rows", options.batch_rows, 1, kMaxBatchRows);
+  }
+  ExecutorOptions checked;
+  checked.threads = options.threads > 0 ? options.threads : available_cores();
+  checked.batch_rows = options.batch_rows;
+  checked.parallel_for = options.parallel_for;
+  checked.cpu_isa = options.cpu_isa;
+  checked.device_index = options.device_index;
+  return checked;
+}
+
+Result<const Backend*> choose_backend(DeviceKind kind) {
+  const Backend* backend = find_backend(kind);
+  if (backend != nullptr) return backend;
+  return Status(StatusCode::kUnsupported, "model option device: this build of inlay has no backend of kind " +
+                                              std::to_string(static_cast<int>(kind)));
+}
+
+/// A file, mapped and parsed; the plan made from it.
+struct Opened {
+  MappedFile file;
+  gguf::File gguf;
+  Plan plan;
+};
+
+Status in_file(const std::string& path, const Status& status) {
+  return {status.code(), "file \"" + path + "\": " + status.message()};
+}
+
+Result<Opened> open_plan(const std::string& path) {
+  INLAY_TRY_ASSIGN(MappedFile file, MappedFile::open(path));
+  auto parsed = gguf::File::parse(file.bytes());
+  if (!parsed.ok()) return in_file(path, parsed.status());
+  auto plan = make_plan(*parsed);
+  if (!plan.ok()) return in_file(path, plan.status());
+  return Opened{std::move(file), *std::move(parsed), *std::move(plan)};
+}
+
+/// The format that holds most bytes of matrices.
+std::string main_format(const Plan& plan) {
+  std::map<Format, std::size_t> bytes;
+  for (const Matrix& matrix : plan.tensors.matrices()) bytes[matrix.format] += matrix.bytes();
+  const auto most =
+      std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return format_info(most->first).name;  // NOLINT(clang-analyzer-cplusplus.StringChecker): no unknown format gets here
+}
+
+ModelInfo make_info(const Opened& opened) {
+  const ModelSpec& spec = opened.plan.spec;
+  ModelInfo info;
+  info.architecture = std::string(spec.arch->name);
+  info.name = spec.name;
+  info.quantization = main_format(opened.plan);
+  for (const Matrix& matrix : opened.plan.tensors.matrices()) {
+    info.parameters += static_cast<std::uint64_t>(matrix.rows) * static_cast<std::uint64_t>(matrix.cols);
+  }
+  for (const Vector& vector : opened.plan.tensors.vectors()) info.parameters += vector.values.size();
+  info.file_bytes = opened.file.bytes().size();
+  info.vocab_size = spec.vocab_size;
+  info.context_length = spec.context_length;
+  info.n_layers = spec.n_layers;
+  info.embedding_length = spec.embedding_length;
+  info.feed_forward_length = spec.feed_forward_length;
+  info.n_heads = spec.n_heads;
+  info.n_kv_heads = spec.n_kv_heads;
+  info.head_size = spec.head_size;
+  return info;
+}
+
+Result<void> check_vocabulary(const Tokenizer& tokenizer, const ModelSpec& spec) {
+  if (tokenizer.vocab_size() <= spec.vocab_size) return {};
+  return Status(StatusCode::kInvalidModel, "tensor \"token_embd.weight\": expected a row for each of the " +
+                                               std::to_string(tokenizer.vocab_size()) + " tokens, found " +
+                                               std::to_string(spec.vocab_size));
+}
+
+/// Maps the executor's own progress into the part of the bar behind the tokenizer.
+ProgressCallback remaining_progress(const ProgressCallback& progress) {
+  if (!progress) return {};
+  return [&progress](float fraction) {
+    return progress(kProgressAfterTokenizer + (1.0F - kProgressAfterTokenizer) * fraction);
+  };
+}
+
+}  // namespace
+
+Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const std::string& path, const ModelOptions& options) {
+  INLAY_TRY_ASSIGN(ExecutorOptions executor_options, check_options(options));
+  INLAY_TRY_ASSIGN(const Backend* backend, choose_backend(options.device));
+  INLAY_TRY_ASSIGN(DeviceInfo device, backend->choose_device(executor_options));
+  INLAY_TRY_ASSIGN(Opened opened, open_plan(path));
+  ModelInfo info = make_info(opened);
+  auto impl = std::make_shared<Impl>(std::move(opened.file), std::move(opened.gguf), std::move(opened.plan));
+  impl->info = std::move(info);
+  impl->device = std::move(device);
+  impl->log = Logger(options.log);
+
+  auto tokenizer = load_tokenizer(impl->gguf);
+  if (!tokenizer.ok()) return in_file(path, tokenizer.status());
+  impl->tokenizer = *std::move(tokenizer);
+  const auto vocabulary = check_vocabulary(Tokenizer(impl->tokenizer), impl->plan.spec);
+  if (!vocabulary.ok()) return in_file(path, vocabulary.status());
+  if (options.progress && options.progress(kProgressAfterTokenizer) == Flow::kStop) {
+    return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
+  }
+
+  executor_options.progress = remaining_progress(options.progress);
+  INLAY_TRY_ASSIGN(impl->executor, backend->load(impl->plan, executor_options));
+  executor_options.progress = {};
+  impl->executor_options = std::move(executor_options);
+  impl->log(LogLevel::kInfo, "opened \"" + path + "\": " + impl->info.architecture + ", " + impl->info.quantization +
+                                 ", on " + impl->device.name + " (" + impl->device.isa + ")");
+  return impl;
+}
+
+Model::Model(std::shared_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+
+Result<Model> Model::open(const std::string& path, const ModelOptions& options) noexcept {
+  return guard([&]() -> Result<Model> {
+    INLAY_TRY_ASSIGN(std::shared_ptr<Impl> impl, Impl::open(path, options));
+    return Model(std::move(impl));
+  });
+}
+
+Result<MemoryEstimate> Model::estimate(const std::string& path, std::int32_t context_length,
+                                       const ModelOptions& options) noexcept {
+  return guard([&]() -> Result<MemoryEstimate> {
+    INLAY_TRY_ASSIGN(const ExecutorOptions executor_options, check_options(options));
+    INLAY_TRY_ASSIGN(const Backend* backend, choose_backend(options.device));
+    INLAY_TRY_ASSIGN(const Opened opened, open_plan(path));
+    if (context_length < 0) return invalid_option("context_length", context_length, 0, kMaxContextLength);
+    if (context_length == 0) context_length = opened.plan.spec.context_length;
+    return backend->estimate(opened.plan, std::min(context_length, kMaxContextLength), executor_options);
+  });
+}
+
+const ModelInfo& Model::info() const noexcept { return impl_->info; }
+Tokenizer Model::tokenizer() const noexcept { return Tokenizer(impl_->tokenizer); }
+const DeviceInfo& Model::device() const noexcept { return impl_->device; }
+std::int32_t Model::threads() const noexcept { return impl_->executor_options.threads; }
+
+}  // namespace inlay

@@ -1,0 +1,43 @@
+// What a Model handle points to: the file, the plan, and the one executor that all sessions of the model share.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include <inlay/model.hpp>
+
+#include "base/log.hpp"
+#include "base/mapped_file.hpp"
+#include "gguf/gguf.hpp"
+#include "model/plan.hpp"
+#include "runtime/backend.hpp"
+#include "runtime/kv_pages.hpp"
+#include "runtime/scheduler.hpp"
+
+namespace inlay {
+
+class Model::Impl {
+ public:
+  static Result<std::shared_ptr<Impl>> open(const std::string& path, const ModelOptions& options);
+
+  // Immutable after open. Declared in the order of their dependence: the plan points into the file.
+  MappedFile file;
+  gguf::File gguf;
+  Plan plan;
+  std::shared_ptr<const Tokenizer::Impl> tokenizer;
+  ModelInfo info;
+  DeviceInfo device;
+  ExecutorOptions executor_options;
+  Logger log;
+
+  std::mutex mutex;  // guards what follows: forward passes and page bookkeeping of all sessions
+  std::unique_ptr<Executor> executor;
+  KvPages pages;
+  Scheduler scheduler;
+
+  Impl(MappedFile mapped, gguf::File parsed, Plan planned)
+      : file(std::move(mapped)), gguf(std::move(parsed)), plan(std::move(planned)) {}
+};
+
+}  // namespace inlay

@@ -1,0 +1,50 @@
+// Chooses a token from logits.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <span>
+#include <vector>
+
+#include <inlay/result.hpp>
+#include <inlay/sampling.hpp>
+#include <inlay/types.hpp>
+
+namespace inlay {
+
+/// kInvalidArgument that names the option which is out of range.
+Result<void> check_sampling(const SamplingOptions& options);
+
+/// Copyable: a copy continues with the same random stream. Not thread-safe.
+class Sampler {
+ public:
+  /// `options` have passed check_sampling. All memory is taken here.
+  Sampler(const SamplingOptions& options, int vocab_size);
+
+  /// `logits` [vocab_size]; `history`: the session's tokens so far, for the penalties.
+  TokenId sample(std::span<const float> logits, std::span<const TokenId> history);
+
+  [[nodiscard]] const SamplingOptions& options() const noexcept { return options_; }
+
+ private:
+  struct Candidate {
+    float logit = 0.0F;
+    TokenId token = 0;
+  };
+
+  void apply_penalties(std::span<const TokenId> history);
+  void keep_top_k();
+  void keep_top_p();
+  void keep_min_p();
+  TokenId draw();
+  [[nodiscard]] double uniform();
+
+  SamplingOptions options_;
+  std::mt19937_64 random_;
+  std::vector<Candidate> candidates_;  // [vocab_size], the first n_candidates_ are alive
+  std::vector<double> weights_;        // [vocab_size]
+  std::vector<std::int32_t> counts_;   // [vocab_size] occurrences among the recent tokens; zero between calls
+  std::size_t n_candidates_ = 0;
+};
+
+}  // namespace inlay

@@ -1,0 +1,58 @@
+// What a Session handle points to.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include <inlay/session.hpp>
+
+#include "runtime/backend.hpp"
+#include "runtime/model_impl.hpp"
+#include "runtime/sampler.hpp"
+
+namespace inlay {
+
+/// Invariants: evaluated <= tokens.size(); pages holds exactly pages_for(evaluated) pages; `logits` are those after the
+/// last token when logits_valid, which implies evaluated == tokens.size() > 0.
+class Session::Impl {
+ public:
+  Impl(std::shared_ptr<Model::Impl> model, const Sampler& sampler, int context_length);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  static Result<std::unique_ptr<Impl>> create(std::shared_ptr<Model::Impl> model, const Sampler& sampler,
+                                              int context_length);
+  Result<std::unique_ptr<Impl>> fork();
+
+  Result<void> prefill(std::span<const TokenId> tokens);
+  Result<TokenId> step();
+  Result<std::span<const float>> current_logits();
+  Result<void> rewind(int length);
+
+  /// The checks of prefill and step, which change nothing.
+  [[nodiscard]] Result<void> check_append(std::span<const TokenId> appended) const;
+  [[nodiscard]] Result<void> check_step() const;
+  /// Samples from the valid logits and appends the token.
+  TokenId sample_next();
+  /// Takes back everything behind the first `length` tokens, of which `evaluated` stay evaluated. Holds the model's
+  /// mutex.
+  void restore(std::size_t length, int evaluated) noexcept;
+  /// True once per cancel().
+  [[nodiscard]] bool take_cancel() noexcept { return cancelled.exchange(false); }
+
+  std::shared_ptr<Model::Impl> model;
+  std::vector<TokenId> tokens;  // capacity context_length
+  std::vector<PageId> pages;    // capacity pages_for(context_length)
+  int evaluated = 0;            // tokens whose keys and values are in the pages
+  std::vector<float> logits;    // [vocab_size]
+  bool logits_valid = false;
+  Sampler sampler;
+  int context_length = 0;
+  int promised_pages = 0;  // what this session has reserved of the model's pages
+  std::atomic<bool> cancelled = false;
+};
+
+}  // namespace inlay

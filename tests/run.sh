@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# From a fresh clone to every test run: installs what is missing, fetches the model, builds, tests.
+# Usage: tests/run.sh [preset]      (dev, release, asan-ubsan, tsan or coverage; dev by default)
+# The last line is "N passed, N failed, N skipped". The status is 0 if none failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. cmake/stages.sh
+
+preset=${1:-dev}
+report=$PWD/build/$preset/junit.xml
+
+run_tests() {
+  # ctest keeps the first bytes of a passed test's output only; the counts stand at the end.
+  ctest --preset "$preset" --parallel "$(nproc)" --no-tests=error --output-junit "$report" \
+    --test-output-size-passed 10000000 --test-output-size-failed 10000000
+}
+
+stage 'Installing packages' cmake/install_packages.sh build
+stage 'Fetching the model' examples/fetch_model.sh
+stage "Configuring $preset" cmake --preset "$preset"
+stage "Building $preset" cmake --build --preset "$preset"
+rm -f "$report"
+status=0
+stage "Testing $preset" run_tests || status=1
+python3 tests/tools/count_tests.py "$report" || status=1
+exit $status

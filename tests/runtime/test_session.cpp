@@ -1,0 +1,408 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <inlay/inlay.hpp>
+
+#include "support/temp_dir.hpp"
+#include "support/tiny_model.hpp"
+
+namespace {
+
+using namespace inlay;
+using Logits = std::vector<float>;
+
+/// A tiny quantised model in a file. Two layers, GQA, rows that are no multiple of 256.
+class SessionTest {
+ public:
+  SessionTest() {
+    test::TinyModelOptions options;
+    options.embedding_length = 96;
+    options.n_heads = 6;
+    options.feed_forward_length = 160;
+    options.formats = test::TinyModelFormats::all(Format::kQ4_1);
+    options.formats.token_embedding = Format::kQ8_0;
+    path = dir.write("tiny.gguf", test::make_tiny_model(options));
+  }
+
+  [[nodiscard]] Model open(const ModelOptions& options = {.threads = 1}) const {
+    auto model = Model::open(path, options);
+    REQUIRE_MESSAGE(model.ok(), model.status().message());
+    return *std::move(model);
+  }
+
+  test::TempDir dir;
+  std::string path;
+};
+
+Session new_session(const Model& model, const SessionOptions& options = {}) {
+  auto session = Session::create(model, options);
+  REQUIRE_MESSAGE(session.ok(), session.status().message());
+  return *std::move(session);
+}
+
+std::vector<TokenId> some_tokens(int n, int seed = 1) {
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < n; ++i) tokens.push_back((i * 37 + seed * 101 + i * i) % 320);
+  return tokens;
+}
+
+Logits logits_of(Session& session) {
+  const auto logits = session.logits();
+  REQUIRE_MESSAGE(logits.ok(), logits.status().message());
+  return {logits->begin(), logits->end()};
+}
+
+bool same_bits(const Logits& a, const Logits& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+/// Logits after all of `tokens`, prefilled in pieces of `piece`.
+Logits prefilled(const Model& model, std::span<const TokenId> tokens, std::size_t piece) {
+  Session session = new_session(model);
+  for (std::size_t i = 0; i < tokens.size(); i += piece) {
+    REQUIRE(session.prefill(tokens.subspan(i, std::min(piece, tokens.size() - i))).ok());
+  }
+  return logits_of(session);
+}
+
+TEST_CASE_FIXTURE(SessionTest, "chunks, threads, batch sizes and one token at a time give the same bits") {
+  const std::vector<TokenId> tokens = some_tokens(150);
+  const Logits expected = prefilled(open(), tokens, tokens.size());
+  CHECK(std::all_of(expected.begin(), expected.end(), [](float logit) { return std::isfinite(logit); }));
+  int checked = 0;
+  for (const int threads : {1, 2, 3}) {
+    for (const int batch_rows : {1, 7, 64, 256}) {
+      const Model model = open({.threads = threads, .batch_rows = batch_rows});
+      for (const std::size_t piece : {1, 3, 64, 65, 150}) {
+        CHECK_MESSAGE(same_bits(prefilled(model, tokens, piece), expected),
+                      threads << " threads, batch rows " << batch_rows << ", pieces of " << piece);
+        ++checked;
+      }
+    }
+  }
+  MESSAGE("checked " << checked << " ways to evaluate 150 tokens");
+}
+
+TEST_CASE_FIXTURE(SessionTest, "rows of other sessions in the same pass change no bit") {
+  for (const int threads : {1, 2, 3}) {
+    const Model model = open({.threads = threads, .batch_rows = 50});
+    std::vector<Session> together;
+    std::vector<Session> alone;
+    Batch batch;
+    for (int i = 0; i < 5; ++i) {
+      together.push_back(
+          new_session(model, {.sampling = {.temperature = 0.8F, .seed = static_cast<std::uint64_t>(i)}}));
+      alone.push_back(new_session(model, {.sampling = {.temperature = 0.8F, .seed = static_cast<std::uint64_t>(i)}}));
+    }
+    for (int i = 0; i < 5; ++i) {
+      const std::vector<TokenId> tokens = some_tokens(10 + 17 * i, i);
+      batch.prefill(together[static_cast<std::size_t>(i)], tokens);
+      REQUIRE(alone[static_cast<std::size_t>(i)].prefill(tokens).ok());
+    }
+    REQUIRE(batch.run().ok());
+    for (int step = 0; step < 12; ++step) {
+      // A mixed batch: session 0 gets a prompt piece every third step, the others decode.
+      const bool feeds = step % 3 == 2;
+      const std::vector<TokenId> piece = some_tokens(9, step);
+      for (std::size_t i = 0; i < 5; ++i) {
+        if (i == 0 && feeds) {
+          batch.prefill(together[i], piece);
+        } else {
+          batch.step(together[i]);
+        }
+      }
+      const auto sampled = batch.run();
+      REQUIRE_MESSAGE(sampled.ok(), sampled.status().message());
+      for (std::size_t i = 0; i < 5; ++i) {
+        if (i == 0 && feeds) {
+          CHECK((*sampled)[i] == -1);
+          REQUIRE(alone[i].prefill(piece).ok());
+        } else {
+          const auto token = alone[i].step();
+          REQUIRE(token.ok());
+          CHECK((*sampled)[i] == *token);
+        }
+        CHECK(same_bits(logits_of(together[i]), logits_of(alone[i])));
+      }
+    }
+  }
+}
+
+TEST_CASE_FIXTURE(SessionTest, "a fork continues like its parent and neither disturbs the other") {
+  const Model model = open();
+  for (const int length : {1, 63, 64, 65, 100}) {  // around the page size: pages are shared, then copied on write
+    const std::vector<TokenId> tokens = some_tokens(length);
+    const std::vector<TokenId> left = some_tokens(30, 2);
+    const std::vector<TokenId> right = some_tokens(30, 3);
+    Session parent = new_session(model);
+    REQUIRE(parent.prefill(tokens).ok());
+    auto fork = parent.fork();
+    REQUIRE(fork.ok());
+    CHECK(same_bits(logits_of(parent), logits_of(*fork)));
+    REQUIRE(fork->prefill(right).ok());
+    REQUIRE(parent.prefill(left).ok());
+
+    std::vector<TokenId> all_left = tokens;
+    all_left.insert(all_left.end(), left.begin(), left.end());
+    std::vector<TokenId> all_right = tokens;
+    all_right.insert(all_right.end(), right.begin(), right.end());
+    CHECK(same_bits(logits_of(parent), prefilled(model, all_left, 1000)));
+    CHECK(same_bits(logits_of(*fork), prefilled(model, all_right, 1000)));
+  }
+}
+
+TEST_CASE_FIXTURE(SessionTest, "a fork continues the random stream") {
+  const Model model = open();
+  Session session = new_session(model, {.sampling = {.temperature = 1.0F, .seed = 5}});
+  REQUIRE(session.prefill(some_tokens(5)).ok());
+  REQUIRE(session.step().ok());
+  auto fork = session.fork();
+  REQUIRE(fork.ok());
+  for (int i = 0; i < 20; ++i) CHECK(*session.step() == *fork->step());
+}
+
+TEST_CASE_FIXTURE(SessionTest, "a rewound session is as if the dropped tokens had never been") {
+  const Model model = open();
+  const std::vector<TokenId> tokens = some_tokens(130);
+  for (const int length : {1, 64, 65, 129, 130}) {
+    Session session = new_session(model);
+    REQUIRE(session.prefill(tokens).ok());
+    REQUIRE(session.rewind(length).ok());
+    CHECK(session.size() == length);
+    const std::span kept(tokens.data(), static_cast<std::size_t>(length));
+    CHECK(same_bits(logits_of(session), prefilled(model, kept, 1000)));
+    REQUIRE(session.prefill(some_tokens(3, 9)).ok());
+    std::vector<TokenId> all(kept.begin(), kept.end());
+    for (const TokenId token : some_tokens(3, 9)) all.push_back(token);
+    CHECK(same_bits(logits_of(session), prefilled(model, all, 1000)));
+  }
+  Session session = new_session(model);
+  REQUIRE(session.prefill(tokens).ok());
+  CHECK(session.rewind(131).code() == StatusCode::kInvalidArgument);
+  CHECK(session.rewind(-1).code() == StatusCode::kInvalidArgument);
+  CHECK(session.size() == 130);
+  REQUIRE(session.rewind(0).ok());
+  CHECK(session.logits().code() == StatusCode::kInvalidArgument);
+  CHECK(session.step().code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE_FIXTURE(SessionTest, "a full context is a status and changes nothing") {
+  const Model model = open();
+  Session session = new_session(model, {.context_length = 10});
+  REQUIRE(session.prefill(some_tokens(8)).ok());
+  const Logits before = logits_of(session);
+  const auto too_long = session.prefill(some_tokens(3));
+  CHECK(too_long.code() == StatusCode::kContextFull);
+  CHECK(too_long.status().message().find("2 free positions") != std::string::npos);
+  CHECK(session.size() == 8);
+  CHECK(same_bits(logits_of(session), before));
+  CHECK(session.step().ok());
+  CHECK(session.step().ok());
+  CHECK(session.step().code() == StatusCode::kContextFull);
+  CHECK(session.size() == 10);
+  CHECK(session.logits().ok());
+  const auto generation = session.generate({.max_tokens = 5});
+  REQUIRE(generation.ok());
+  CHECK(generation->finish_reason == FinishReason::kContextFull);
+  CHECK(generation->tokens.empty());
+}
+
+TEST_CASE_FIXTURE(SessionTest, "bad arguments are refused by name and change nothing") {
+  const Model model = open();
+  Session session = new_session(model);
+  CHECK(session.prefill({}).code() == StatusCode::kInvalidArgument);
+  CHECK(session.prefill(std::vector<TokenId>{1, 320}).status().message().find("320") != std::string::npos);
+  CHECK(session.prefill(std::vector<TokenId>{-1}).code() == StatusCode::kInvalidArgument);
+  CHECK(session.size() == 0);
+  CHECK(session.step().code() == StatusCode::kInvalidArgument);
+  CHECK(session.generate({.max_tokens = -1}).code() == StatusCode::kInvalidArgument);
+  CHECK(session.set_sampling({.temperature = -1}).code() == StatusCode::kInvalidArgument);
+  CHECK(Session::create(model, {.context_length = -1}).code() == StatusCode::kInvalidArgument);
+  CHECK(Session::create(model, {.context_length = 1 << 30}).code() == StatusCode::kInvalidArgument);
+  CHECK(Session::create(model, {.sampling = {.top_p = 2}}).code() == StatusCode::kInvalidArgument);
+  const auto refused = [&](const ModelOptions& options, StatusCode code) {
+    const auto opened = Model::open(path, options);
+    CHECK(opened.code() == code);
+    CHECK_FALSE(opened.status().message().empty());
+  };
+  refused({.threads = -1}, StatusCode::kInvalidArgument);
+  refused({.threads = 100000}, StatusCode::kInvalidArgument);
+  refused({.batch_rows = 0}, StatusCode::kInvalidArgument);
+  refused({.batch_rows = 1 << 30}, StatusCode::kInvalidArgument);
+  refused({.device_index = 3}, StatusCode::kNotFound);
+  refused({.device = static_cast<DeviceKind>(77)}, StatusCode::kUnsupported);
+  refused({.cpu_isa = "sparc"}, StatusCode::kInvalidArgument);
+  CHECK(Model::open(path + ".missing").code() == StatusCode::kNotFound);
+  CHECK(Model::open(dir.path().string()).code() == StatusCode::kIoError);
+}
+
+TEST_CASE_FIXTURE(SessionTest, "a batch refuses what it cannot run, and nothing has happened") {
+  const Model model = open();
+  const Model other = open();
+  Session a = new_session(model);
+  Session b = new_session(model, {.context_length = 4});
+  Session foreign = new_session(other);
+  REQUIRE(a.prefill(some_tokens(4)).ok());
+  REQUIRE(b.prefill(some_tokens(4)).ok());
+  REQUIRE(foreign.prefill(some_tokens(4)).ok());
+  Batch batch;
+  batch.step(a);
+  batch.step(a);
+  CHECK(batch.run().code() == StatusCode::kInvalidArgument);
+  batch.step(a);
+  batch.step(foreign);
+  CHECK(batch.run().code() == StatusCode::kInvalidArgument);
+  batch.step(a);
+  batch.step(b);
+  CHECK(batch.run().code() == StatusCode::kContextFull);
+  CHECK(a.size() == 4);
+  CHECK(batch.run()->empty());
+}
+
+TEST_CASE_FIXTURE(SessionTest, "cancel ends the next call, once") {
+  const Model model = open();
+  Session session = new_session(model);
+  session.cancel();
+  CHECK(session.prefill(some_tokens(20)).code() == StatusCode::kCancelled);
+  CHECK(session.size() == 0);
+  REQUIRE(session.prefill(some_tokens(20)).ok());
+  const auto generation = session.generate({.max_tokens = 50, .on_token = [&](TokenId token, std::string_view) {
+                                              if (token >= 0 && session.size() == 25) session.cancel();
+                                              return Flow::kContinue;
+                                            }});
+  REQUIRE(generation.ok());
+  CHECK(generation->finish_reason == FinishReason::kCancelled);
+  CHECK(session.size() == 25);
+  CHECK(session.step().ok());
+}
+
+TEST_CASE_FIXTURE(SessionTest,
+                  "generate streams what it returns, stops when asked, and repeats itself with the same seed") {
+  const Model model = open();
+  const SessionOptions options{.sampling = {.temperature = 1.5F, .seed = 3}};
+  std::string streamed;
+  std::vector<TokenId> ids;
+  Session first = new_session(model, options);
+  REQUIRE(first.prefill(some_tokens(6)).ok());
+  const auto generation = first.generate({.max_tokens = 60, .on_token = [&](TokenId token, std::string_view text) {
+                                            if (token >= 0) ids.push_back(token);
+                                            streamed += text;
+                                            return Flow::kContinue;
+                                          }});
+  REQUIRE(generation.ok());
+  CHECK(streamed == generation->text);
+  CHECK(ids == generation->tokens);
+
+  Session second = new_session(model, options);
+  REQUIRE(second.prefill(some_tokens(6)).ok());
+  const auto again = second.generate({.max_tokens = 60});
+  REQUIRE(again.ok());
+  CHECK(again->tokens == generation->tokens);
+  CHECK(again->text == generation->text);
+
+  Session third = new_session(model, options);
+  REQUIRE(third.prefill(some_tokens(6)).ok());
+  const auto stopped =
+      third.generate({.max_tokens = 60, .on_token = [](TokenId, std::string_view) { return Flow::kStop; }});
+  REQUIRE(stopped.ok());
+  CHECK(stopped->finish_reason == FinishReason::kStopped);
+  CHECK(stopped->tokens.size() == 1);
+}
+
+TEST_CASE_FIXTURE(SessionTest, "sessions on eight threads give what they give alone") {
+  const Model model = open({.threads = 2});
+  std::vector<std::vector<TokenId>> expected(8);
+  std::vector<std::vector<TokenId>> found(8);
+  const auto run = [&](std::size_t i) {
+    Session session = new_session(model, {.sampling = {.temperature = 1.0F, .seed = i}});
+    REQUIRE(session.prefill(some_tokens(20 + static_cast<int>(i), static_cast<int>(i))).ok());
+    std::vector<TokenId> tokens;
+    for (int step = 0; step < 20; ++step) tokens.push_back(*session.step());
+    return tokens;
+  };
+  for (std::size_t i = 0; i < 8; ++i) expected[i] = run(i);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < 8; ++i) threads.emplace_back([&, i] { found[i] = run(i); });
+  for (std::thread& thread : threads) thread.join();
+  CHECK(found == expected);
+}
+
+TEST_CASE_FIXTURE(SessionTest, "the host's threads give the same bits, and its exceptions become a status") {
+  const std::vector<TokenId> tokens = some_tokens(40);
+  const Logits expected = prefilled(open(), tokens, 1000);
+  const ParallelFor backwards = [](std::int32_t count, const std::function<void(std::int32_t)>& body) {
+    for (std::int32_t i = count - 1; i >= 0; --i) body(i);
+  };
+  CHECK(same_bits(prefilled(open({.threads = 3, .parallel_for = backwards}), tokens, 1000), expected));
+
+  int calls = 0;
+  const ParallelFor throwing = [&](std::int32_t count, const std::function<void(std::int32_t)>& body) {
+    if (++calls == 4) throw std::runtime_error("host failure");
+    backwards(count, body);
+  };
+  const Model model = open({.threads = 2, .parallel_for = throwing});
+  Session session = new_session(model);
+  const auto failed = session.prefill(tokens);
+  CHECK(failed.code() == StatusCode::kInternal);
+  CHECK(failed.status().message().find("host failure") != std::string::npos);
+  CHECK(session.size() == 0);
+  REQUIRE(session.prefill(tokens).ok());
+  CHECK(same_bits(logits_of(session), expected));
+}
+
+TEST_CASE_FIXTURE(SessionTest, "opening reports progress from 0 to 1, can be stopped, and logs to the host only") {
+  std::vector<float> fractions;
+  std::string log;
+  ModelOptions options;
+  options.progress = [&](float fraction) {
+    fractions.push_back(fraction);
+    return Flow::kContinue;
+  };
+  options.log = [&](LogLevel, std::string_view message) { log += message; };
+  const Model model = open(options);
+  REQUIRE(fractions.size() > 1);
+  CHECK(std::is_sorted(fractions.begin(), fractions.end()));
+  CHECK(fractions.back() == doctest::Approx(1.0F));
+  CHECK(log.find("tiny.gguf") != std::string::npos);
+  for (std::size_t stop_at = 0; stop_at < fractions.size(); ++stop_at) {
+    std::size_t calls = 0;
+    options.progress = [&](float) { return calls++ == stop_at ? Flow::kStop : Flow::kContinue; };
+    CHECK(Model::open(path, options).code() == StatusCode::kCancelled);
+  }
+  MESSAGE("stopped at each of " << fractions.size() << " reports");
+}
+
+TEST_CASE_FIXTURE(SessionTest, "information and estimate say what the file holds") {
+  const Model model = open();
+  CHECK(model.info().architecture == "llama");
+  CHECK(model.info().quantization == "Q4_1");
+  CHECK(model.info().n_layers == 2);
+  CHECK(model.threads() == 1);
+  CHECK(model.device().kind == DeviceKind::kCpu);
+  CHECK(devices().front().kind == DeviceKind::kCpu);
+  const auto estimate = Model::estimate(path, 100, {.threads = 1});
+  REQUIRE(estimate.ok());
+  CHECK(estimate->kv_bytes ==
+        2 * 2 * 2 * 64 * 2 * 16 * 2 * 1);  // 2 pages, 2 layers, keys and values, 2 heads of 16 halves
+  CHECK(estimate->weight_bytes > 0);
+  CHECK(estimate->weight_bytes < model.info().file_bytes);
+  CHECK(Model::estimate(path, -1).code() == StatusCode::kInvalidArgument);
+}
+
+TEST_CASE_FIXTURE(SessionTest, "handles keep what they need alive") {
+  auto session = [&] { return new_session(open()); }();
+  REQUIRE(session.prefill(some_tokens(5)).ok());
+  CHECK(session.step().ok());
+  const Tokenizer tokenizer = [&] { return open().tokenizer(); }();
+  CHECK(tokenizer.encode("hello").ok());
+  Session moved = std::move(session);
+  CHECK(moved.size() == 6);
+}
+
+}  // namespace

@@ -1,0 +1,37 @@
+"""Builds small CMake projects against the installed inlay, with the compiler and flags of the build under test."""
+import os
+import pathlib
+import shutil
+import subprocess
+
+
+def add_arguments(parser):
+    for name in "cmake", "generator", "installed", "cc", "cxx", "c-flags", "cxx-flags", "work":
+        parser.add_argument(f"--{name}", required=True)
+
+
+def run(*command, **keywords):
+    """Standard output of a command that must succeed."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **keywords)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stdout}")
+    return done.stdout
+
+
+def library_folder(options):
+    return next(pathlib.Path(options.installed).rglob("libinlay.a")).parent
+
+
+def environment(options):
+    """What a program or pkg-config needs to find the installed tree."""
+    folder = library_folder(options)
+    return {**os.environ, "LD_LIBRARY_PATH": str(folder), "PKG_CONFIG_PATH": str(folder / "pkgconfig")}
+
+
+def build_project(options, source, build):
+    """Configures and builds the project in folder `source`."""
+    shutil.rmtree(build, ignore_errors=True)
+    run(options.cmake, "-S", source, "-B", build, "-G", options.generator, f"-DCMAKE_PREFIX_PATH={options.installed}",
+        f"-DCMAKE_C_COMPILER={options.cc}", f"-DCMAKE_CXX_COMPILER={options.cxx}",
+        f"-DCMAKE_C_FLAGS={options.c_flags}", f"-DCMAKE_CXX_FLAGS={options.cxx_flags}")  # fmt: skip
+    run(options.cmake, "--build", build)
