@@ -36,8 +36,9 @@ template <class U, int kRows, int kTokens>
 INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], TokenSlice (&tokens)[kTokens],
                            typename U::Isa::Vec (&totals)[kRows][kTokens]) {
   using Isa = typename U::Isa;
-  if constexpr (kTokens == 1)
+  if constexpr (kTokens == 1) {
     unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { prefetch<U::kBytes>(rows[r.value], ahead); });
+  }
   typename U::Head heads[kRows];
   unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA { heads[r.value] = U::head(rows[r.value]); });
   typename Isa::Vec dots[kRows][kTokens];
@@ -98,8 +99,9 @@ INLAY_INLINE void add_quantized(const MatmulArgs& args, int row, int token,
   int left = args.x.n_cols;
   for (; left >= U::kWeights; left -= U::kWeights) add_step<U>(ahead, rows, tokens, totals);
   if constexpr (U::Tail::kWeights < U::kWeights) {
-    for (; left >= U::Tail::kWeights; left -= U::Tail::kWeights)
+    for (; left >= U::Tail::kWeights; left -= U::Tail::kWeights) {
       add_step<typename U::Tail>(ahead, rows, tokens, totals);
+    }
   }
 }
 
