@@ -39,6 +39,7 @@ struct ActivationRows {
   std::vector<float> values;
   AlignedBuffer<std::int8_t> quants;
   std::vector<float> scales;
+  std::vector<float> offsets;
   std::vector<float> sums;
   int n_rows;
 
@@ -46,16 +47,17 @@ struct ActivationRows {
       : values(static_cast<std::size_t>(rows) * kColumns),
         quants(values.size()),
         scales(values.size() / cpu::kActivationBlock),
+        offsets(scales.size()),
         sums(values.size() / 16),
         n_rows(rows) {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     for (float& value : values) value = normal(random);
-    cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()), quants.data(), scales.data(),
-                                    sums.data());
+    cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()),
+                                    {quants.data(), scales.data(), offsets.data(), sums.data()});
   }
   [[nodiscard]] cpu::Activations view() const {
-    return {values.data(), quants.data(), scales.data(), sums.data(), n_rows, kColumns};
+    return {values.data(), quants.data(), scales.data(), offsets.data(), sums.data(), n_rows, kColumns};
   }
 };
 
@@ -122,8 +124,8 @@ void run_attention(benchmark::State& state, const cpu::KernelTable& table) {
   constexpr int kGroup = 4;
   constexpr int kHeadSize = 64;
   constexpr int kPositions = 1024;
-  constexpr std::size_t kPageHalves = std::size_t{cpu::kKvPagePositions} * kHeadSize;
-  const AlignedBuffer<std::uint16_t> memory(2 * kPageHalves * (kPositions / cpu::kKvPagePositions));
+  constexpr std::size_t kPageHalves = std::size_t{kKvPagePositions} * kHeadSize;
+  const AlignedBuffer<std::uint16_t> memory(2 * kPageHalves * (kPositions / kKvPagePositions));
   std::vector<const std::byte*> pages;
   for (std::size_t i = 0; i < memory.size(); i += 2 * kPageHalves) {
     pages.push_back(reinterpret_cast<const std::byte*>(memory.data() + i));
@@ -152,7 +154,7 @@ void run_attention(benchmark::State& state, const cpu::KernelTable& table) {
 void run_quantize(benchmark::State& state, const cpu::KernelTable& table) {
   ActivationRows x(1);
   for ([[maybe_unused]] auto _ : state) {
-    table.quantize(x.values.data(), kColumns, x.quants.data(), x.scales.data(), x.sums.data());
+    table.quantize(x.values.data(), kColumns, {x.quants.data(), x.scales.data(), x.offsets.data(), x.sums.data()});
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * kColumns);
