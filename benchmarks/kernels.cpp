@@ -53,12 +53,12 @@ struct ActivationRows {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     for (float& value : values) value = normal(random);
-    cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()), quantized());
+    cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()),
+                                    {quants.data(), scales.data(), offsets.data(), sums.data()});
   }
   [[nodiscard]] cpu::Activations view() const {
     return {values.data(), quants.data(), scales.data(), offsets.data(), sums.data(), n_rows, kColumns};
   }
-  [[nodiscard]] cpu::QuantizedRow quantized() { return {quants.data(), scales.data(), offsets.data(), sums.data()}; }
 };
 
 void run_matvec(benchmark::State& state, const cpu::KernelTable& table, Format format) {
@@ -154,7 +154,7 @@ void run_attention(benchmark::State& state, const cpu::KernelTable& table) {
 void run_quantize(benchmark::State& state, const cpu::KernelTable& table) {
   ActivationRows x(1);
   for ([[maybe_unused]] auto _ : state) {
-    table.quantize(x.values.data(), kColumns, x.quantized());
+    table.quantize(x.values.data(), kColumns, {x.quants.data(), x.scales.data(), x.offsets.data(), x.sums.data()});
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * kColumns);
