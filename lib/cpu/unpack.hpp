@@ -15,8 +15,9 @@ namespace {
 //   Tail                  the UnpackKind of the blocks that are left at the end of a row
 //   head(blocks)          the scales of a step
 //   chunk<i>(head, blocks)  weights of a chunk; its dot(x) gives their scaled products with activations in float lanes
+//   count<i>(chunk, head)  adds the chunk to the sums of quants, which finish multiplies with the activations' offsets
 //   load_activations, activation_scales   of a chunk
-//   finish(head, dots, sums, total)  total + what the step adds to the dot product
+//   finish(head, dots, offsets, sums, total)  total + what the step adds to the dot product
 template <class Format, class Isa, int kBlockWeights>
 struct UnpackKind;
 

@@ -37,8 +37,6 @@ struct UnpackAvx2 {
   static INLAY_INLINE __m256i load_activations(const std::int8_t* quants) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(quants));
   }
-  static INLAY_INLINE __m256i ones() { return _mm256_set1_epi8(1); }
-  /// Of scales or offsets.
   static INLAY_INLINE __m256 activation_scales(const float* scales) { return _mm256_set1_ps(*scales); }
 };
 
@@ -54,6 +52,7 @@ struct SmallUnpackAvx2 : UnpackAvx2 {
   struct Head {
     __m256 scale;
     __m256 minimum;
+    __m256 quant_sums;  // its lanes add up to the sum of the quants
   };
   static INLAY_INLINE Head head(const std::byte* block) {
     Head head;
@@ -67,7 +66,17 @@ struct SmallUnpackAvx2 : UnpackAvx2 {
   static INLAY_INLINE ChunkAvx2<L::kSigned> chunk(const Head& /*head*/, const std::byte* block) {
     return {L::template quants<kChunk>(block), _mm256_set1_epi16(1)};
   }
-  static INLAY_INLINE __m256 finish(const Head& head, __m256 dots, const float* sums, __m256 total) {
+  template <int kChunk>
+  static INLAY_INLINE void count(const ChunkAvx2<L::kSigned>& chunk, Head& head) {
+    if constexpr (L::kSigned) {
+      head.quant_sums = chunk.dot(_mm256_set1_epi8(1));
+    } else {
+      head.quant_sums = _mm256_cvtepi32_ps(_mm256_sad_epu8(chunk.quants, _mm256_setzero_si256()));
+    }
+  }
+  static INLAY_INLINE __m256 finish(const Head& head, __m256 dots, const float* offsets, const float* sums,
+                                    __m256 total) {
+    dots = _mm256_fmadd_ps(head.quant_sums, _mm256_set1_ps(*offsets), dots);
     total = _mm256_fmadd_ps(head.scale, dots, total);
     if constexpr (L::kMinimumFactor == 0.0F) return total;
     const __m128 both = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(sums)));
@@ -85,17 +94,20 @@ struct SuperUnpackAvx2 : UnpackAvx2 {
   static constexpr std::size_t kBytes = sizeof(typename L::Block);
 
   struct Head {
-    __m256i scales[2];   // int16; [i]: groups 8 i ... 8 i + 7, in both halves
-    __m256 minimums[2];  // [i]: groups 8 i ... 8 i + 7
+    __m256i scales;        // int16, of the 16 groups
+    __m256i scales_of[2];  // int16; [i]: groups 8 i ... 8 i + 7, in both halves
+    __m256i eights[2];     // int16: sums of eight quants; [i]: word 4 e + c is of eight e of chunk 4 i + c
+    __m256 quant_sums;     // scaled, one lane a chunk
+    __m256 minimums[2];    // [i]: groups 8 i ... 8 i + 7
     __m256 scale;
     __m256 minimum;
   };
   static INLAY_INLINE Head head(const std::byte* block) {
     const GroupScales groups = L::group_scales(block);
-    const __m256i scales = _mm256_cvtepi8_epi16(groups.scales);
     Head head;
-    head.scales[0] = _mm256_permute4x64_epi64(scales, 0x44);
-    head.scales[1] = _mm256_permute4x64_epi64(scales, 0xEE);
+    head.scales = _mm256_cvtepi8_epi16(groups.scales);
+    head.scales_of[0] = _mm256_permute4x64_epi64(head.scales, 0x44);
+    head.scales_of[1] = _mm256_permute4x64_epi64(head.scales, 0xEE);
     head.minimums[0] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(groups.minimums));
     head.minimums[1] = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(groups.minimums, groups.minimums)));
     head.scale = broadcast_half(block + L::kScale);
@@ -107,12 +119,34 @@ struct SuperUnpackAvx2 : UnpackAvx2 {
     constexpr short kFirst = 0x0100 + 0x0202 * (2 * kChunk % 8);  // the bytes of the int16 of group 2 * kChunk
     constexpr short kSecond = kFirst + 0x0202;
     const __m256i pick = _mm256_setr_m128i(_mm_set1_epi16(kFirst), _mm_set1_epi16(kSecond));
-    return {L::template quants<kChunk>(block), _mm256_shuffle_epi8(head.scales[kChunk / 4], pick)};
+    return {L::template quants<kChunk>(block), _mm256_shuffle_epi8(head.scales_of[kChunk / 4], pick)};
   }
-  static INLAY_INLINE __m256 finish(const Head& head, __m256 dots, const float* sums, __m256 total) {
+  template <int kChunk>
+  static INLAY_INLINE void count(const ChunkAvx2<L::kSigned>& chunk, Head& head) {
+    constexpr int kWord = kChunk % 4;
+    __m256i& eights = head.eights[kChunk / 4];
+    const __m256i sums = _mm256_sad_epu8(chunk.quants, _mm256_setzero_si256());
+    eights = kWord == 0 ? sums : _mm256_or_si256(eights, _mm256_slli_epi64(sums, 16 * kWord));
+    if constexpr (kChunk + 1 == kChunks) head.quant_sums = scaled_sums(head);
+  }
+  static INLAY_INLINE __m256 finish(const Head& head, __m256 dots, const float* offsets, const float* sums,
+                                    __m256 total) {
+    dots = _mm256_fmadd_ps(head.quant_sums, _mm256_loadu_ps(offsets), dots);
     __m256 minimums = _mm256_mul_ps(head.minimums[0], _mm256_loadu_ps(sums));
     minimums = _mm256_fmadd_ps(head.minimums[1], _mm256_loadu_ps(sums + 8), minimums);
     return _mm256_fmadd_ps(head.minimum, minimums, _mm256_fmadd_ps(head.scale, dots, total));
+  }
+
+ private:
+  /// Of each chunk, the sum of its quants times their scales.
+  static INLAY_INLINE __m256 scaled_sums(const Head& head) {
+    // The first group of a chunk is eights 0 and 1, in the lower half; the second 2 and 3, in the upper half.
+    const __m256i groups = _mm256_add_epi16(_mm256_unpacklo_epi64(head.eights[0], head.eights[1]),
+                                            _mm256_unpackhi_epi64(head.eights[0], head.eights[1]));
+    const __m128i first = _mm256_castsi256_si128(groups);
+    const __m128i second = _mm256_extracti128_si256(groups, 1);
+    const __m256i ordered = _mm256_setr_m128i(_mm_unpacklo_epi16(first, second), _mm_unpackhi_epi16(first, second));
+    return _mm256_cvtepi32_ps(_mm256_madd_epi16(ordered, head.scales));
   }
 };
 

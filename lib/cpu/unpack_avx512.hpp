@@ -57,8 +57,6 @@ struct SmallUnpackAvx512 {
     if constexpr (kBlocks == 1) return _mm512_zextsi256_si512(load256(p));
     return _mm512_loadu_si512(p);
   }
-  static INLAY_INLINE __m512i ones() { return _mm512_set1_epi8(1); }
-  /// Of scales or offsets.
   static INLAY_INLINE __m512 activation_scales(const float* scales) {
     if constexpr (kBlocks == 1) return _mm512_maskz_mov_ps(0x00FF, _mm512_set1_ps(scales[0]));
     return _mm512_mask_mov_ps(_mm512_set1_ps(scales[0]), kUpper, _mm512_set1_ps(scales[1]));
@@ -66,7 +64,8 @@ struct SmallUnpackAvx512 {
 
   struct Head {
     __m512 scale;
-    __m512 minimum;  // of 16 activations a lane, in the first four lanes, as their sums are
+    __m512 minimum;     // of 16 activations a lane, in the first four lanes, as their sums are
+    __m512 quant_sums;  // of each block, in the lanes of its half
   };
   static INLAY_INLINE Head head(const std::byte* blocks) {
     Head head;
@@ -87,7 +86,17 @@ struct SmallUnpackAvx512 {
     if constexpr (kBlocks == 1) return {_mm512_zextsi256_si512(first)};
     return {join(first, L::template quants<0>(blocks + kBlockBytes))};
   }
-  static INLAY_INLINE __m512 finish(const Head& head, __m512 dots, const float* sums, __m512 total) {
+  template <int kChunk>
+  static INLAY_INLINE void count(const PlainChunkAvx512<L::kSigned>& chunk, Head& head) {
+    if constexpr (L::kSigned) {
+      head.quant_sums = chunk.dot(_mm512_set1_epi8(1));
+    } else {
+      head.quant_sums = _mm512_cvtepi32_ps(_mm512_sad_epu8(chunk.quants, _mm512_setzero_si512()));
+    }
+  }
+  static INLAY_INLINE __m512 finish(const Head& head, __m512 dots, const float* offsets, const float* sums,
+                                    __m512 total) {
+    dots = _mm512_fmadd_ps(head.quant_sums, activation_scales(offsets), dots);
     total = _mm512_fmadd_ps(head.scale, dots, total);
     if constexpr (L::kMinimumFactor == 0.0F) return total;
     const __m128 each = kBlocks == 1 ? _mm_maskz_loadu_ps(3, sums) : _mm_loadu_ps(sums);
@@ -107,15 +116,15 @@ struct SuperUnpackAvx512 {
   static constexpr std::size_t kBytes = sizeof(typename L::Block);
 
   static INLAY_INLINE __m512i load_activations(const std::int8_t* quants) { return _mm512_loadu_si512(quants); }
-  static INLAY_INLINE __m512i ones() { return _mm512_set1_epi8(1); }
-  /// Of scales or offsets.
   static INLAY_INLINE __m512 activation_scales(const float* scales) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(scales[0]), 0xFF00, _mm512_set1_ps(scales[1]));
   }
 
   struct Head {
-    __m512 scales;    // of the 16 groups
-    __m512 minimums;  // of the 16 groups
+    __m512 scales;      // of the 16 groups
+    __m512i eights;     // int16: sums of eight quants; word 4 e + c is of eight e of chunk c
+    __m512 quant_sums;  // scaled, of the 16 groups
+    __m512 minimums;    // of the 16 groups
     __m512 scale;
     __m512 minimum;
   };
@@ -137,12 +146,29 @@ struct SuperUnpackAvx512 {
     return {join(L::template quants<2 * kChunk>(block), L::template quants<2 * kChunk + 1>(block)),
             _mm512_permutexvar_ps(each, head.scales)};
   }
-  static INLAY_INLINE __m512 finish(const Head& head, __m512 dots, const float* sums, __m512 total) {
+  template <int kChunk>
+  static INLAY_INLINE void count(const ScaledChunkAvx512<L::kSigned>& chunk, Head& head) {
+    const __m512i sums = _mm512_sad_epu8(chunk.quants, _mm512_setzero_si512());
+    head.eights = kChunk == 0 ? sums : _mm512_or_si512(head.eights, _mm512_slli_epi64(sums, 16 * kChunk));
+    if constexpr (kChunk + 1 == kChunks) head.quant_sums = scaled_sums(head);
+  }
+  static INLAY_INLINE __m512 finish(const Head& head, __m512 dots, const float* offsets, const float* sums,
+                                    __m512 total) {
+    dots = _mm512_fmadd_ps(head.quant_sums, Avx512::load_twice(offsets), dots);
     const __m512 minimums = _mm512_mul_ps(head.minimums, _mm512_loadu_ps(sums));
     return _mm512_fmadd_ps(head.minimum, minimums, _mm512_fmadd_ps(head.scale, dots, total));
   }
 
  private:
+  /// Of each group, the sum of its quants times its scale.
+  static INLAY_INLINE __m512 scaled_sums(const Head& head) {
+    // Group 4 c + g is eights 2 g and 2 g + 1 of chunk c: with its neighbour added, word 8 g + c.
+    const __m512i groups = _mm512_add_epi16(head.eights, _mm512_shuffle_epi32(head.eights, _MM_PERM_BADC));
+    const __m256i order = _mm256_setr_epi16(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
+    const __m512i ordered = _mm512_permutexvar_epi16(_mm512_castsi256_si512(order), groups);
+    const __m512i wide = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(ordered));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(wide), head.scales);
+  }
   static INLAY_INLINE __m512 broadcast_half(const std::byte* p) {
     return _mm512_cvtph_ps(_mm256_set1_epi16(load_as<short>(p)));
   }

@@ -46,17 +46,14 @@ INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], T
     constexpr int kChunk = decltype(chunk_index)::value;
     using Chunk = decltype(U::template chunk<kChunk>(heads[0], rows[0]));
     Chunk chunks[kRows];
-    typename Isa::Vec weight_sums[kRows];  // what the activations' offsets are multiplied with
     unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
       chunks[r.value] = U::template chunk<kChunk>(heads[r.value], rows[r.value]);
-      weight_sums[r.value] = chunks[r.value].dot(U::ones());
+      U::template count<kChunk>(chunks[r.value], heads[r.value]);
     });
     unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
       const TokenSlice& token = tokens[t.value];
       const auto x = U::load_activations(token.quants + kChunk * U::kChunkWeights);
-      constexpr int kFirst = kChunk * (U::kChunkWeights / kActivationBlock);
-      const auto scales = U::activation_scales(token.scales + kFirst);
-      const auto offsets = U::activation_scales(token.offsets + kFirst);
+      const auto scales = U::activation_scales(token.scales + kChunk * (U::kChunkWeights / kActivationBlock));
       unroll<kRows>([&](auto r) INLAY_INLINE_LAMBDA {
         auto& sum = dots[r.value][t.value];
         const auto products = chunks[r.value].dot(x);
@@ -65,10 +62,9 @@ INLAY_INLINE void add_step(std::size_t ahead, const std::byte* (&rows)[kRows], T
         } else {
           sum = Isa::fma(products, scales, sum);
         }
-        sum = Isa::fma(weight_sums[r.value], offsets, sum);
         if constexpr (kChunk + 1 == U::kChunks) {
           auto& total = totals[r.value][t.value];
-          total = U::finish(heads[r.value], sum, token.sums, total);
+          total = U::finish(heads[r.value], sum, token.offsets, token.sums, total);
         }
       });
     });
