@@ -10,10 +10,12 @@ stage() {
   local name=$1 start=$SECONDS announced='' status=0 log
   log=$log_folder/$(tr -cs 'A-Za-z0-9\n' '-' <<<"$name").log
   shift
+  set -m  # a process group of its own: Ctrl-C ends everything that the step has started
   "$@" >"$log" 2>&1 </dev/null &
   local pid=$!
+  set +m
   # shellcheck disable=SC2064  # the pid of now
-  trap "kill $pid 2>/dev/null" EXIT
+  trap "kill -- -$pid 2>/dev/null" EXIT
   while kill -0 $pid 2>/dev/null; do
     if [ -z "$announced" ] && [ $((SECONDS - start)) -ge "$stage_silent_seconds" ]; then
       printf '%-48s' "$name ..." >&2

@@ -9,6 +9,7 @@
 
 #include <inlay/inlay.hpp>
 
+#include "cpu/cpu_isa.hpp"
 #include "support/temp_dir.hpp"
 #include "support/tiny_model.hpp"
 
@@ -73,20 +74,23 @@ Logits prefilled(const Model& model, std::span<const TokenId> tokens, std::size_
 
 TEST_CASE_FIXTURE(SessionTest, "chunks, threads, batch sizes and one token at a time give the same bits") {
   const std::vector<TokenId> tokens = some_tokens(150);
-  const Logits expected = prefilled(open(), tokens, tokens.size());
-  CHECK(std::all_of(expected.begin(), expected.end(), [](float logit) { return std::isfinite(logit); }));
-  int checked = 0;
-  for (const int threads : {1, 2, 3}) {
-    for (const int batch_rows : {1, 7, 64, 256}) {
-      const Model model = open({.threads = threads, .batch_rows = batch_rows});
-      for (const std::size_t piece : {1, 3, 64, 65, 150}) {
-        CHECK_MESSAGE(same_bits(prefilled(model, tokens, piece), expected),
-                      threads << " threads, batch rows " << batch_rows << ", pieces of " << piece);
-        ++checked;
+  for (const cpu::KernelTable* kernels : cpu::usable_kernels()) {
+    const std::string isa = kernels->name;
+    const Logits expected = prefilled(open({.threads = 1, .cpu_isa = isa}), tokens, tokens.size());
+    CHECK(std::all_of(expected.begin(), expected.end(), [](float logit) { return std::isfinite(logit); }));
+    int checked = 0;
+    for (const int threads : {1, 2, 3}) {
+      for (const int batch_rows : {1, 7, 256}) {
+        const Model model = open({.threads = threads, .batch_rows = batch_rows, .cpu_isa = isa});
+        for (const std::size_t piece : {1, 3, 64, 65, 150}) {
+          CHECK_MESSAGE(same_bits(prefilled(model, tokens, piece), expected),
+                        isa << ", " << threads << " threads, batch rows " << batch_rows << ", pieces of " << piece);
+          ++checked;
+        }
       }
     }
+    MESSAGE(isa << ": checked " << checked << " ways to evaluate 150 tokens");
   }
-  MESSAGE("checked " << checked << " ways to evaluate 150 tokens");
 }
 
 TEST_CASE_FIXTURE(SessionTest, "rows of other sessions in the same pass change no bit") {
