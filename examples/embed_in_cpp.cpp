@@ -9,7 +9,7 @@ int main(int argc, char** argv) {
   auto prompt = model->tokenizer().encode("The capital of France is");
   if (!session.ok() || !prompt.ok() || !session->prefill(*prompt).ok()) return 1;
 
-  auto answer = session->generate({.max_tokens = 16});
+  auto answer = session->generate({});
   if (!answer.ok()) return 1;
   std::puts(answer->text.c_str());
 }
