@@ -63,6 +63,33 @@ std::vector<double> rotated(const float* head, int head_size, int n_pairs, RopeK
   return out;
 }
 
+/// Three heads of a size; how many values were compared.
+std::size_t check_rope(const cpu::KernelTable& table, Random& random, RopeKind kind, int n_pairs) {
+  const int head_size = 2 * n_pairs + n_pairs % 3;  // some heads rotate a part only
+  constexpr int kHeads = 3;
+  const auto size = static_cast<std::size_t>(head_size);
+  const std::vector<float> x = random_floats(random, kHeads * size);
+  std::vector<float> cosines;
+  std::vector<float> sines;
+  for (const float angle : random_floats(random, static_cast<std::size_t>(n_pairs), 3.0F)) {
+    cosines.push_back(std::cos(angle));
+    sines.push_back(std::sin(angle));
+  }
+  std::vector<float> out = x;
+  out.push_back(std::bit_cast<float>(kPoison));
+  table.rope(out.data(), kHeads, head_size, n_pairs, kind, cosines.data(), sines.data());
+  for (std::size_t head = 0; head < kHeads; ++head) {
+    const auto expected = rotated(&x[head * size], head_size, n_pairs, kind, cosines, sines);
+    for (std::size_t i = 0; i < size; ++i) {
+      const auto found = static_cast<double>(out[head * size + i]);
+      REQUIRE(std::abs(found - expected[i]) <= 0x1.0p-22 * (std::abs(expected[i]) + 4.0));
+      if (i >= 2 * static_cast<std::size_t>(n_pairs)) REQUIRE(out[head * size + i] == x[head * size + i]);
+    }
+  }
+  CHECK(is_poison(out.back()));
+  return kHeads * size;
+}
+
 TEST_CASE("rope rotates the pairs of every head and leaves the rest") {
   std::size_t checked = 0;
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
@@ -70,28 +97,7 @@ TEST_CASE("rope rotates the pairs of every head and leaves the rest") {
     Random random(2);
     for (const RopeKind kind : {RopeKind::kNormal, RopeKind::kNeox}) {
       for (const int n_pairs : {1, 2, 3, 4, 5, 8, 11, 16, 20, 32, 40, 48, 64}) {
-        const int head_size = 2 * n_pairs + n_pairs % 3;  // some heads rotate a part only
-        constexpr int kHeads = 3;
-        const auto size = static_cast<std::size_t>(head_size);
-        const std::vector<float> x = random_floats(random, kHeads * size);
-        std::vector<float> cosines;
-        std::vector<float> sines;
-        for (const float angle : random_floats(random, static_cast<std::size_t>(n_pairs), 3.0F)) {
-          cosines.push_back(std::cos(angle));
-          sines.push_back(std::sin(angle));
-        }
-        std::vector<float> out = x;
-        out.push_back(std::bit_cast<float>(kPoison));
-        table->rope(out.data(), kHeads, head_size, n_pairs, kind, cosines.data(), sines.data());
-        for (std::size_t head = 0; head < kHeads; ++head) {
-          const auto expected = rotated(&x[head * size], head_size, n_pairs, kind, cosines, sines);
-          for (std::size_t i = 0; i < size; ++i, ++checked) {
-            const auto found = static_cast<double>(out[head * size + i]);
-            REQUIRE(std::abs(found - expected[i]) <= 0x1.0p-22 * (std::abs(expected[i]) + 4.0));
-            if (i >= 2 * static_cast<std::size_t>(n_pairs)) REQUIRE(out[head * size + i] == x[head * size + i]);
-          }
-        }
-        CHECK(is_poison(out.back()));
+        checked += check_rope(*table, random, kind, n_pairs);
       }
     }
   }
@@ -99,6 +105,24 @@ TEST_CASE("rope rotates the pairs of every head and leaves the rest") {
 }
 
 double exact_silu(float x) { return static_cast<double>(x) / (1.0 + std::exp(-static_cast<double>(x))); }
+
+void check_gated_silu(const cpu::KernelTable& table, const std::vector<float>& gate, const std::vector<float>& up) {
+  const std::size_t count = gate.size();
+  const auto n = static_cast<int>(count);
+  std::vector<float> out = poisoned(count + 1);
+  table.gated_activation(Activation::kSilu, gate.data(), up.data(), n, out.data());
+  for (std::size_t i = 0; i < count; ++i) {
+    const double expected = exact_silu(gate[i]) * static_cast<double>(up[i]);
+    REQUIRE(std::abs(static_cast<double>(out[i]) - expected) <= 6 * 0x1.0p-24 * std::abs(expected) + 1e-37);
+  }
+  CHECK(is_poison(out[count]));
+  std::vector<float> over_gate = gate;
+  table.gated_activation(Activation::kSilu, over_gate.data(), up.data(), n, over_gate.data());
+  CHECK(same_bits(over_gate.data(), out.data(), count));
+  std::vector<float> over_up = up;
+  table.gated_activation(Activation::kSilu, gate.data(), over_up.data(), n, over_up.data());
+  CHECK(same_bits(over_up.data(), out.data(), count));
+}
 
 TEST_CASE("gated SiLU is within rounding of double precision, in place too") {
   std::size_t checked = 0;
@@ -109,20 +133,8 @@ TEST_CASE("gated SiLU is within rounding of double precision, in place too") {
       const auto count = static_cast<std::size_t>(n);
       for (const float deviation : {0.01F, 1.0F, 30.0F, 1e6F}) {
         const std::vector<float> gate = random_floats(random, count, deviation);
-        const std::vector<float> up = random_floats(random, count);
-        std::vector<float> out = poisoned(count + 1);
-        table->gated_activation(Activation::kSilu, gate.data(), up.data(), n, out.data());
-        for (std::size_t i = 0; i < count; ++i, ++checked) {
-          const double expected = exact_silu(gate[i]) * static_cast<double>(up[i]);
-          REQUIRE(std::abs(static_cast<double>(out[i]) - expected) <= 6 * 0x1.0p-24 * std::abs(expected) + 1e-37);
-        }
-        CHECK(is_poison(out[count]));
-        for (const bool over_gate : {true, false}) {
-          std::vector<float> in_place = over_gate ? gate : up;
-          table->gated_activation(Activation::kSilu, over_gate ? in_place.data() : gate.data(),
-                                  over_gate ? up.data() : in_place.data(), n, in_place.data());
-          CHECK(same_bits(in_place.data(), out.data(), count));
-        }
+        check_gated_silu(*table, gate, random_floats(random, count));
+        checked += count;
       }
     }
   }

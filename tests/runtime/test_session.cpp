@@ -72,68 +72,87 @@ Logits prefilled(const Model& model, std::span<const TokenId> tokens, std::size_
   return logits_of(session);
 }
 
+/// Every way to cut the work must give the bits of `expected`; how many ways were tried.
+int check_ways(const SessionTest& test, const std::string& isa, const std::vector<TokenId>& tokens,
+               const Logits& expected) {
+  int checked = 0;
+  for (const int threads : {1, 2, 3}) {
+    for (const int batch_rows : {1, 7, 256}) {
+      const Model model = test.open({.threads = threads, .batch_rows = batch_rows, .cpu_isa = isa});
+      for (const std::size_t piece : {1, 3, 64, 65, 150}) {
+        CHECK_MESSAGE(same_bits(prefilled(model, tokens, piece), expected),
+                      isa << ", " << threads << " threads, batch rows " << batch_rows << ", pieces of " << piece);
+        ++checked;
+      }
+    }
+  }
+  return checked;
+}
+
 TEST_CASE_FIXTURE(SessionTest, "chunks, threads, batch sizes and one token at a time give the same bits") {
   const std::vector<TokenId> tokens = some_tokens(150);
   for (const cpu::KernelTable* kernels : cpu::usable_kernels()) {
     const std::string isa = kernels->name;
     const Logits expected = prefilled(open({.threads = 1, .cpu_isa = isa}), tokens, tokens.size());
     CHECK(std::all_of(expected.begin(), expected.end(), [](float logit) { return std::isfinite(logit); }));
-    int checked = 0;
-    for (const int threads : {1, 2, 3}) {
-      for (const int batch_rows : {1, 7, 256}) {
-        const Model model = open({.threads = threads, .batch_rows = batch_rows, .cpu_isa = isa});
-        for (const std::size_t piece : {1, 3, 64, 65, 150}) {
-          CHECK_MESSAGE(same_bits(prefilled(model, tokens, piece), expected),
-                        isa << ", " << threads << " threads, batch rows " << batch_rows << ", pieces of " << piece);
-          ++checked;
-        }
-      }
-    }
+    const int checked = check_ways(*this, isa, tokens, expected);
     MESSAGE(isa << ": checked " << checked << " ways to evaluate 150 tokens");
   }
 }
 
+/// The same five sessions twice: in batches together, and each alone.
+struct Twins {
+  explicit Twins(const Model& model) {
+    for (std::uint64_t seed = 0; seed < 5; ++seed) {
+      together.push_back(new_session(model, {.sampling = {.temperature = 0.8F, .seed = seed}}));
+      alone.push_back(new_session(model, {.sampling = {.temperature = 0.8F, .seed = seed}}));
+    }
+  }
+
+  void prefill(std::size_t i, const std::vector<TokenId>& tokens) {
+    batch.prefill(together[i], tokens);
+    REQUIRE(alone[i].prefill(tokens).ok());
+    expected.push_back(-1);
+  }
+  void step(std::size_t i) {
+    batch.step(together[i]);
+    const auto token = alone[i].step();
+    REQUIRE(token.ok());
+    expected.push_back(*token);
+  }
+  void run_and_compare() {
+    const auto sampled = batch.run();
+    REQUIRE_MESSAGE(sampled.ok(), sampled.status().message());
+    CHECK(*sampled == expected);
+    expected.clear();
+    for (std::size_t i = 0; i < together.size(); ++i) {
+      CHECK(same_bits(logits_of(together[i]), logits_of(alone[i])));
+    }
+  }
+
+  std::vector<Session> together;
+  std::vector<Session> alone;
+  std::vector<TokenId> expected;  // of the queued entries
+  Batch batch;
+};
+
 TEST_CASE_FIXTURE(SessionTest, "rows of other sessions in the same pass change no bit") {
   for (const int threads : {1, 2, 3}) {
     const Model model = open({.threads = threads, .batch_rows = 50});
-    std::vector<Session> together;
-    std::vector<Session> alone;
-    Batch batch;
-    for (int i = 0; i < 5; ++i) {
-      together.push_back(
-          new_session(model, {.sampling = {.temperature = 0.8F, .seed = static_cast<std::uint64_t>(i)}}));
-      alone.push_back(new_session(model, {.sampling = {.temperature = 0.8F, .seed = static_cast<std::uint64_t>(i)}}));
+    Twins twins(model);
+    for (std::size_t i = 0; i < 5; ++i) {
+      twins.prefill(i, some_tokens(10 + 17 * static_cast<int>(i), static_cast<int>(i)));
     }
-    for (int i = 0; i < 5; ++i) {
-      const std::vector<TokenId> tokens = some_tokens(10 + 17 * i, i);
-      batch.prefill(together[static_cast<std::size_t>(i)], tokens);
-      REQUIRE(alone[static_cast<std::size_t>(i)].prefill(tokens).ok());
-    }
-    REQUIRE(batch.run().ok());
+    twins.run_and_compare();
     for (int step = 0; step < 12; ++step) {
       // A mixed batch: session 0 gets a prompt piece every third step, the others decode.
-      const bool feeds = step % 3 == 2;
-      const std::vector<TokenId> piece = some_tokens(9, step);
-      for (std::size_t i = 0; i < 5; ++i) {
-        if (i == 0 && feeds) {
-          batch.prefill(together[i], piece);
-        } else {
-          batch.step(together[i]);
-        }
+      if (step % 3 == 2) {
+        twins.prefill(0, some_tokens(9, step));
+      } else {
+        twins.step(0);
       }
-      const auto sampled = batch.run();
-      REQUIRE_MESSAGE(sampled.ok(), sampled.status().message());
-      for (std::size_t i = 0; i < 5; ++i) {
-        if (i == 0 && feeds) {
-          CHECK((*sampled)[i] == -1);
-          REQUIRE(alone[i].prefill(piece).ok());
-        } else {
-          const auto token = alone[i].step();
-          REQUIRE(token.ok());
-          CHECK((*sampled)[i] == *token);
-        }
-        CHECK(same_bits(logits_of(together[i]), logits_of(alone[i])));
-      }
+      for (std::size_t i = 1; i < 5; ++i) twins.step(i);
+      twins.run_and_compare();
     }
   }
 }
