@@ -146,8 +146,10 @@ KlReference kl_reference() {
 TEST_CASE("the next-token distributions are closer to float32 than llama.cpp's") {
   const std::string path = model_or_skip();
   if (path.empty()) return;
-  const KlReference golden_reference = kl_reference();
+  KlReference golden_reference = kl_reference();
   REQUIRE(golden_reference.positions >= 500);
+  golden_reference.positions = std::min<std::uint32_t>(golden_reference.positions, INLAY_TEST_POSITIONS);
+  golden_reference.text.resize(golden_reference.positions);
   const auto opened = test::open_plan(path);
   const auto vocab_size = static_cast<std::size_t>(opened.plan.spec.vocab_size);
   const std::vector<float> reference = test::reference_logits(opened.plan, golden_reference.text);
