@@ -22,54 +22,50 @@ constexpr int kColumns = 4096;
 constexpr int kRowsARun = 256;
 constexpr std::size_t kStreamBytes = std::size_t{256} << 20U;  // beyond the caches
 
-/// `rows` rows of one encoded random row.
-AlignedBuffer<std::byte> make_weights(Format format, std::size_t rows) {
+/// Panels of `rows` rows (a multiple of kPanelRows) of one encoded random row.
+AlignedBuffer<std::byte> make_weights(Format format, int rows) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
   std::vector<float> values(kColumns);
   for (float& value : values) value = normal(random);
-  const std::size_t bytes = row_bytes(format, kColumns);
-  AlignedBuffer<std::byte> weights(rows * bytes);
-  encode_row(format, values.data(), values.size(), weights.data());
-  for (std::size_t row = 1; row < rows; ++row) std::memcpy(weights.data() + row * bytes, weights.data(), bytes);
-  return weights;
+  std::vector<std::byte> row(row_bytes(format, kColumns));
+  encode_row(format, values.data(), values.size(), row.data());
+  const std::size_t bytes = cpu::panel_bytes(format, kColumns);
+  AlignedBuffer<std::byte> panels(cpu::panels_bytes(format, rows, kColumns));
+  cpu::pack_panel(format, row.data(), 0, cpu::kPanelRows, kColumns, panels.data());
+  for (std::size_t at = bytes; at < panels.size(); at += bytes) std::memcpy(panels.data() + at, panels.data(), bytes);
+  return panels;
 }
 
 struct ActivationRows {
   std::vector<float> values;
-  AlignedBuffer<std::int8_t> quants;
-  std::vector<float> scales;
-  std::vector<float> offsets;
-  std::vector<float> sums;
+  AlignedBuffer<cpu::ActivationBlock> blocks;
   int n_rows;
 
   explicit ActivationRows(int rows)
-      : values(static_cast<std::size_t>(rows) * kColumns),
-        quants(values.size()),
-        scales(values.size() / cpu::kActivationBlock),
-        offsets(scales.size()),
-        sums(values.size() / 16),
-        n_rows(rows) {
+      : values(static_cast<std::size_t>(rows) * kColumns), blocks(values.size() / cpu::kActivationBlock), n_rows(rows) {
     std::mt19937 random(2);
     std::normal_distribution<float> normal;
     for (float& value : values) value = normal(random);
-    cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()),
-                                    {quants.data(), scales.data(), offsets.data(), sums.data()});
+    for (int row = 0; row < rows; ++row) {
+      const cpu::BlockRow at = cpu::block_row(row, rows, kColumns);
+      cpu::generic_kernels().quantize(&values[static_cast<std::size_t>(row) * kColumns], kColumns,
+                                      blocks.data() + at.first, at.stride);
+    }
   }
-  [[nodiscard]] cpu::Activations view() const {
-    return {values.data(), quants.data(), scales.data(), offsets.data(), sums.data(), n_rows, kColumns};
-  }
+  [[nodiscard]] cpu::Activations view() const { return {values.data(), blocks.data(), n_rows, kColumns}; }
 };
 
 void run_matvec(benchmark::State& state, const cpu::KernelTable& table, Format format) {
   const std::size_t bytes = row_bytes(format, kColumns);
   const auto rows = static_cast<int>(kStreamBytes / bytes / kRowsARun) * kRowsARun;
-  const AlignedBuffer<std::byte> weights = make_weights(format, static_cast<std::size_t>(rows));
+  const AlignedBuffer<std::byte> weights = make_weights(format, rows);
   const ActivationRows x(1);
   std::vector<float> out(static_cast<std::size_t>(rows));
   cpu::MatmulArgs args;
-  args.weights = weights.data();
-  args.row_bytes = bytes;
+  args.panels = weights.data();
+  args.panel_bytes = cpu::panel_bytes(format, kColumns);
+  args.n_matrix_rows = rows;
   args.x = x.view();
   args.out = out.data();
   args.out_stride = out.size();
@@ -89,8 +85,9 @@ void run_matmul(benchmark::State& state, const cpu::KernelTable& table, Format f
   const ActivationRows x(n_tokens);
   std::vector<float> out(static_cast<std::size_t>(n_tokens) * kRowsARun);
   cpu::MatmulArgs args;
-  args.weights = weights.data();
-  args.row_bytes = row_bytes(format, kColumns);
+  args.panels = weights.data();
+  args.panel_bytes = cpu::panel_bytes(format, kColumns);
+  args.n_matrix_rows = kRowsARun;
   args.row_end = kRowsARun;
   args.x = x.view();
   args.out = out.data();
@@ -154,7 +151,7 @@ void run_attention(benchmark::State& state, const cpu::KernelTable& table) {
 void run_quantize(benchmark::State& state, const cpu::KernelTable& table) {
   ActivationRows x(1);
   for ([[maybe_unused]] auto _ : state) {
-    table.quantize(x.values.data(), kColumns, {x.quants.data(), x.scales.data(), x.offsets.data(), x.sums.data()});
+    table.quantize(x.values.data(), kColumns, x.blocks.data(), 1);
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * kColumns);
@@ -165,6 +162,7 @@ void register_benchmarks() {
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
     const std::string prefix = std::string(table->name) + "/";
     for_each_format([&](auto traits) {
+      if (!table->reads_panels) return;  // the generic table is for correctness
       constexpr Format kFormat = decltype(traits)::format;
       const std::string format = decltype(traits)::name;
       benchmark::RegisterBenchmark((prefix + "matvec/" + format).c_str(), run_matvec, *table, kFormat);

@@ -14,6 +14,13 @@
 
 namespace inlay {
 
+/// Where the CPU's weights are while a model is loaded.
+enum class WeightLayout : std::int32_t {
+  kRepacked = 0,  ///< in memory, in the order in which the kernels read them: fastest; as many bytes as in the file
+  kAsInFile = 1,  ///< in the memory-mapped file: processes share them and loading costs little; a forward pass reorders
+                  ///< them again and again
+};
+
 struct ModelOptions {
   DeviceKind device = DeviceKind::kCpu;
   std::int32_t device_index = 0;
@@ -24,6 +31,7 @@ struct ModelOptions {
   std::int32_t batch_rows =
       256;                ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
   std::string cpu_isa{};  ///< "", or kernels to use: "generic", "avx2", "avx512"; kUnsupported if missing
+  WeightLayout weight_layout = WeightLayout::kRepacked;  ///< the results are the same, bit for bit
   ProgressCallback progress{};  ///< of opening; kStop ends it with kCancelled
   LogCallback log{};            ///< may be called from any thread that is inside a call on this model
 };
@@ -47,7 +55,7 @@ struct ModelInfo {
 
 /// Bytes that a model and one session will take on the device, known before anything is loaded.
 struct MemoryEstimate {
-  std::uint64_t weight_bytes = 0;      ///< CPU: memory-mapped from the file
+  std::uint64_t weight_bytes = 0;      ///< CPU: kAsInFile: the file's pages
   std::uint64_t activation_bytes = 0;  ///< work buffers of a forward pass, once per model
   std::uint64_t kv_bytes = 0;          ///< KV cache of one session of `context_length` positions
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return weight_bytes + activation_bytes + kv_bytes; }

@@ -80,4 +80,12 @@ void prefetch_mapped(std::span<const std::byte> bytes) noexcept {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, kAdvice);  // NOLINT(performance-no-int-to-ptr)
 }
 
+void release_mapped(std::span<const std::byte> bytes) noexcept {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(bytes.data()) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(bytes.data()) + bytes.size()) / page * page;
+  if (begin >= end) return;
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // NOLINT(performance-no-int-to-ptr)
+}
+
 }  // namespace inlay

@@ -33,4 +33,8 @@ class MappedFile {
 /// Reads the system pages that hold `bytes` into memory, where the system supports asking for that.
 void prefetch_mapped(std::span<const std::byte> bytes) noexcept;
 
+/// Gives back the system pages that lie wholly in `bytes`, which must be of a MappedFile: they no longer count as the
+/// process's memory, and are read again when they are used again.
+void release_mapped(std::span<const std::byte> bytes) noexcept;
+
 }  // namespace inlay

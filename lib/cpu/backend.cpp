@@ -2,7 +2,6 @@
 #include <cstdint>
 
 #include "base/checked_math.hpp"
-#include "base/mapped_file.hpp"
 #include "base/system.hpp"
 #include "base/try.hpp"
 #include "cpu/cpu_isa.hpp"
@@ -14,23 +13,6 @@ namespace inlay::cpu {
 const Backend& backend();  // named by runtime/registry.cpp
 
 namespace {
-
-/// Makes the file's pages present, a part at a time, so that the first forward pass does not wait for the disk page by
-/// page.
-Result<void> read_weights(const Plan& plan, const ProgressCallback& progress) {
-  std::uint64_t total = 0;
-  for (const Matrix& matrix : plan.tensors.matrices()) total += matrix.bytes();
-  std::uint64_t done = 0;
-  for (const Matrix& matrix : plan.tensors.matrices()) {
-    prefetch_mapped({matrix.data, matrix.bytes()});
-    done += matrix.bytes();
-    const float fraction = static_cast<float>(done) / static_cast<float>(std::max<std::uint64_t>(total, 1));
-    if (progress && progress(fraction) == Flow::kStop) {
-      return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
-    }
-  }
-  return {};
-}
 
 class CpuBackend final : public Backend {
  public:
@@ -50,9 +32,15 @@ class CpuBackend final : public Backend {
   [[nodiscard]] MemoryEstimate estimate(const Plan& plan, int context_length,
                                         const ExecutorOptions& options) const override {
     MemoryEstimate estimate;
-    for (const Matrix& matrix : plan.tensors.matrices()) estimate.weight_bytes += matrix.bytes();
+    const Result<const KernelTable*> kernels = choose_kernels(options.cpu_isa);
+    const KernelTable& table = kernels ? **kernels : generic_kernels();  // choose_device has refused what there is not
+    if (table.reads_panels && options.weight_layout == WeightLayout::kRepacked) {
+      estimate.weight_bytes = Weights::packed_bytes(plan);
+    } else {
+      for (const Matrix& matrix : plan.tensors.matrices()) estimate.weight_bytes += matrix.bytes();
+    }
     for (const Vector& vector : plan.tensors.vectors()) estimate.weight_bytes += vector.values.size() * sizeof(float);
-    estimate.activation_bytes = Buffers::bytes(plan.spec, options.batch_rows, options.threads);
+    estimate.activation_bytes = CpuExecutor::work_bytes(plan, table, options);
     const std::uint64_t n_pages = ceil_div(static_cast<std::uint64_t>(context_length), kKvPagePositions);
     estimate.kv_bytes = n_pages * KvMemory::page_bytes(plan.spec);
     return estimate;
@@ -61,8 +49,7 @@ class CpuBackend final : public Backend {
   [[nodiscard]] Result<std::unique_ptr<Executor>> load(const Plan& plan,
                                                        const ExecutorOptions& options) const override {
     INLAY_TRY_ASSIGN(const KernelTable* kernels, choose_kernels(options.cpu_isa));
-    INLAY_TRY(read_weights(plan, options.progress));
-    return std::unique_ptr<Executor>(std::make_unique<CpuExecutor>(plan, *kernels, options));
+    return CpuExecutor::create(plan, *kernels, options);
   }
 
  private:

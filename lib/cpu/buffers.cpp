@@ -9,19 +9,21 @@ std::size_t size(int a, int b) { return static_cast<std::size_t>(a) * static_cas
 
 /// Elements of each buffer, in the order of the struct.
 struct Sizes {
-  Sizes(const ModelSpec& spec, int batch_rows, int n_parts)
+  Sizes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes)
       : x(size(batch_rows, spec.embedding_length)),
-        quantized(size(batch_rows, std::max({spec.embedding_length, spec.query_length(), spec.feed_forward_length}))),
+        blocks(size(batch_rows, std::max({spec.embedding_length, spec.query_length(), spec.feed_forward_length}) /
+                                    kActivationBlock)),
         query(size(batch_rows, spec.query_length())),
         key(size(batch_rows, spec.kv_length())),
         gate(size(batch_rows, spec.feed_forward_length)),
         logits(size(std::min(batch_rows, kHeadRows), spec.vocab_size)),
         angles(size(batch_rows, spec.rope.n_pairs)),
         attention_stride((attention_scratch_floats(spec.group(), spec.head_size) + 15) / 16 * 16),
-        attention_scratch(attention_stride * static_cast<std::size_t>(n_parts)) {}
+        attention_scratch(attention_stride * static_cast<std::size_t>(n_parts)),
+        panel_scratch(panel_bytes * static_cast<std::size_t>(n_parts)) {}
 
   std::size_t x;
-  std::size_t quantized;
+  std::size_t blocks;
   std::size_t query;
   std::size_t key;
   std::size_t gate;
@@ -29,12 +31,13 @@ struct Sizes {
   std::size_t angles;
   std::size_t attention_stride;
   std::size_t attention_scratch;
+  std::size_t panel_scratch;
 };
 
 }  // namespace
 
-Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts) {
-  const Sizes sizes(spec, batch_rows, n_parts);
+Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes) {
+  const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
   x = AlignedBuffer<float>(sizes.x);
   normalized = AlignedBuffer<float>(sizes.x);
   query = AlignedBuffer<float>(sizes.query);
@@ -47,20 +50,18 @@ Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts) {
   logits = AlignedBuffer<float>(sizes.logits);
   cosines = AlignedBuffer<float>(sizes.angles);
   sines = AlignedBuffer<float>(sizes.angles);
-  quants = AlignedBuffer<std::int8_t>(sizes.quantized);
-  scales = AlignedBuffer<float>(sizes.quantized / 32);
-  offsets = AlignedBuffer<float>(sizes.quantized / 32);
-  sums = AlignedBuffer<float>(sizes.quantized / 16);
+  blocks = AlignedBuffer<ActivationBlock>(sizes.blocks);
+  panel_scratch = AlignedBuffer<std::byte>(sizes.panel_scratch);
+  panel_stride = panel_bytes;
   attention_scratch = AlignedBuffer<float>(sizes.attention_scratch);
   attention_stride = sizes.attention_stride;
 }
 
-std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts) {
-  const Sizes sizes(spec, batch_rows, n_parts);
+std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes) {
+  const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
-                             2 * sizes.angles + 2 * (sizes.quantized / 32) + sizes.quantized / 16 +
-                             sizes.attention_scratch;
-  return floats * sizeof(float) + sizes.quantized;
+                             2 * sizes.angles + sizes.attention_scratch;
+  return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.panel_scratch;
 }
 
 }  // namespace inlay::cpu

@@ -13,9 +13,10 @@ namespace inlay::cpu {
 /// Rows of the head that are evaluated at once: bounds the memory for logits when many rows want them.
 inline constexpr int kHeadRows = 16;
 
+/// `panel_bytes`: of the largest panel that is made during a pass, 0 when all matrices are packed.
 /// R: rows of a pass, E, Q, KV, F, V as in plan.hpp; C: the longest input of a matrix, max(E, Q, F).
 struct Buffers {
-  Buffers(const ModelSpec& spec, int batch_rows, int n_parts);
+  Buffers(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes);
 
   AlignedBuffer<float> x;           // [R, E] the residual stream
   AlignedBuffer<float> normalized;  // [R, E] input of qkv, gate, up and head
@@ -29,16 +30,14 @@ struct Buffers {
   AlignedBuffer<float> logits;      // [min(R, kHeadRows), V]
   AlignedBuffer<float> cosines;     // [R, n_pairs]
   AlignedBuffer<float> sines;       // [R, n_pairs]
-  // The input of the current step's matrices, quantised, [n_rows, n_cols] without gaps:
-  AlignedBuffer<std::int8_t> quants;       // [R, C]
-  AlignedBuffer<float> scales;             // [R, C / 32]
-  AlignedBuffer<float> offsets;            // [R, C / 32]
-  AlignedBuffer<float> sums;               // [R, C / 16]
+  AlignedBuffer<ActivationBlock> blocks;   // [R * C / 32] the input of the current step's matrices, quantised
+  AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
+  std::size_t panel_stride = 0;
   AlignedBuffer<float> attention_scratch;  // [n_parts, attention_stride]
   std::size_t attention_stride = 0;
 
   /// What the constructor takes, without taking it.
-  static std::uint64_t bytes(const ModelSpec& spec, int batch_rows, int n_parts);
+  static std::uint64_t bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes);
 };
 
 }  // namespace inlay::cpu

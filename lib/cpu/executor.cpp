@@ -1,5 +1,8 @@
 #include "cpu/executor.hpp"
 
+#include <utility>
+
+#include "base/try.hpp"
 #include "cpu/steps.hpp"
 
 namespace inlay::cpu {
@@ -32,13 +35,30 @@ std::unique_ptr<ThreadPool> make_pool(const ExecutorOptions& options) {
   return std::make_unique<ThreadPool>(options.threads);
 }
 
+/// Of the panels that a thread makes during a pass.
+std::size_t scratch_panel_bytes(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options) {
+  const bool makes_panels = kernels.reads_panels && options.weight_layout == WeightLayout::kAsInFile;
+  return makes_panels ? Weights::largest_panel(plan) : 0;
+}
+
 }  // namespace
 
-CpuExecutor::CpuExecutor(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options)
+Result<std::unique_ptr<Executor>> CpuExecutor::create(const Plan& plan, const KernelTable& kernels,
+                                                      const ExecutorOptions& options) {
+  std::unique_ptr<ThreadPool> pool = make_pool(options);
+  const bool mapped = options.weight_layout == WeightLayout::kAsInFile;
+  INLAY_TRY_ASSIGN(Weights weights, Weights::load(plan, kernels, mapped, *pool, options.progress));
+  return std::unique_ptr<Executor>(
+      std::make_unique<CpuExecutor>(plan, kernels, options, std::move(pool), std::move(weights)));
+}
+
+CpuExecutor::CpuExecutor(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options,
+                         std::unique_ptr<ThreadPool> pool, Weights weights)
     : plan_(plan),
       kernels_(kernels),
-      pool_(make_pool(options)),
-      buffers_(plan.spec, options.batch_rows, options.threads),
+      pool_(std::move(pool)),
+      weights_(std::move(weights)),
+      buffers_(plan.spec, options.batch_rows, options.threads, scratch_panel_bytes(plan, kernels, options)),
       kv_(plan.spec) {}
 
 void CpuExecutor::locate_pages(const RowBatch& batch) {
@@ -56,9 +76,13 @@ void CpuExecutor::locate_pages(const RowBatch& batch) {
 
 Result<void> CpuExecutor::forward(const RowBatch& batch, const StepOutput& output) {
   locate_pages(batch);
-  const StepContext context{plan_, kernels_, *pool_, buffers_, kv_, batch, output, sequence_pages_};
+  const StepContext context{plan_, kernels_, weights_, *pool_, buffers_, kv_, batch, output, sequence_pages_};
   for (const Step& step : plan_.steps) step_function(step.kind)(step, context);
   return {};
+}
+
+std::uint64_t CpuExecutor::work_bytes(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options) {
+  return Buffers::bytes(plan.spec, options.batch_rows, options.threads, scratch_panel_bytes(plan, kernels, options));
 }
 
 Result<void> CpuExecutor::copy_page(PageId from, PageId to) {

@@ -8,14 +8,21 @@
 #include "cpu/kernel_table.hpp"
 #include "cpu/kv_memory.hpp"
 #include "cpu/thread_pool.hpp"
+#include "cpu/weights.hpp"
 #include "runtime/backend.hpp"
 
 namespace inlay::cpu {
 
-/// Reads the weights where the file is mapped.
 class CpuExecutor final : public Executor {
  public:
-  CpuExecutor(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options);
+  /// kOutOfMemory, kCancelled.
+  static Result<std::unique_ptr<Executor>> create(const Plan& plan, const KernelTable& kernels,
+                                                  const ExecutorOptions& options);
+  CpuExecutor(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options,
+              std::unique_ptr<ThreadPool> pool, Weights weights);
+
+  /// Of the work buffers.
+  static std::uint64_t work_bytes(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options);
 
   Result<void> forward(const RowBatch& batch, const StepOutput& output) override;
   Result<void> reserve_pages(int n_pages) override { return kv_.reserve(n_pages); }
@@ -28,6 +35,7 @@ class CpuExecutor final : public Executor {
   const Plan& plan_;
   const KernelTable& kernels_;
   std::unique_ptr<ThreadPool> pool_;
+  Weights weights_;
   Buffers buffers_;
   KvMemory kv_;
   std::vector<const std::byte*> page_addresses_;         // of all sequences of the batch, one after the other

@@ -6,49 +6,25 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/activations.hpp"
+#include "cpu/panel.hpp"
 #include "model/kv_page.hpp"
 #include "model/model_kinds.hpp"
 #include "quant/formats.hpp"
 
 namespace inlay::cpu {
 
-/// Activations are quantised in blocks of 32 whose 255 steps span the block's own range, not a range symmetric around
-/// zero: where one large value stands alone, as in most blocks with outliers, the steps are half as wide. Together with
-/// the small block this is where the fidelity comes from (README.md has the figures).
-inline constexpr int kActivationBlock = 32;
-
-/// A block with a smaller scale counts as zeros, so that the inverse of the scale is finite.
-inline constexpr float kSmallestScale = 0x1p-107F;
-
-/// Rows of activations, as floats and quantised. A matmul reads the one that its weight format wants.
-/// Quantised: value[i] = scales[i / 32] * quants[i] + offsets[i / 32], quants in [-127, 127]. Offsets are whole
-/// multiples of the scale, so that zeros stay zeros. A block with a NaN or an infinity has quants of 0 and NaN scales,
-/// offsets and sums, so that every product with it is NaN.
-struct Activations {
-  const float* values = nullptr;        // [n_rows, n_cols]
-  const std::int8_t* quants = nullptr;  // [n_rows, n_cols], 64-byte aligned rows when n_cols is a multiple of 64
-  const float* scales = nullptr;        // [n_rows, n_cols / 32]
-  const float* offsets = nullptr;       // [n_rows, n_cols / 32]
-  const float* sums = nullptr;          // [n_rows, n_cols / 16]: of 16 quantised values, for formats with minimums
-  int n_rows = 0;
-  int n_cols = 0;
-};
-
-/// Where the quantised twin of a row of n floats goes.
-struct QuantizedRow {
-  std::int8_t* quants = nullptr;  // [n]
-  float* scales = nullptr;        // [n / 32]
-  float* offsets = nullptr;       // [n / 32]
-  float* sums = nullptr;          // [n / 16]
-};
-
-/// out[t, r] = dot(weights[r], activations[t]) for row_begin <= r < row_end and all rows t.
+/// out[t, r] = dot(row r of the matrix, activations[t]) for row_begin <= r < row_end and all rows t of x.
 /// The result for one (t, r) depends on neither the range nor n_rows: bitwise the same however the work is cut.
 struct MatmulArgs {
-  const std::byte* weights = nullptr;  // [rows, row_bytes] blocks, no alignment
+  const std::byte* rows = nullptr;  // [n_matrix_rows, row_bytes] blocks as in the file, no alignment
   std::size_t row_bytes = 0;
-  int row_begin = 0;
-  int row_end = 0;
+  int n_matrix_rows = 0;
+  const std::byte* panels = nullptr;  // the same packed (cpu/panel.hpp), or null; only where KernelTable::reads_panels
+  std::size_t panel_bytes = 0;        // from one panel to the next
+  std::byte* scratch = nullptr;       // [panel_bytes], 64-byte aligned: where panels are made when `panels` is null
+  int row_begin = 0;                  // a multiple of kPanelRows
+  int row_end = 0;                    // the same, or n_matrix_rows
   Activations x;
   float* out = nullptr;  // [n_rows, out_stride]; column r is weight row r
   std::size_t out_stride = 0;
@@ -76,11 +52,12 @@ struct AttentionArgs {
 
 struct KernelTable {
   const char* name = nullptr;
+  bool reads_panels = false;  // matmul wants matrices packed into panels; else it reads rows as in the file
   /// Indexed by format_index(format).
   std::array<void (*)(const MatmulArgs&), WeightFormats::size> matmul = {};
-  /// Quantises n floats (a multiple of 32): scale = range of the block and zero / 254, quants rounded to nearest, ties
-  /// to even. Bitwise the same in every table.
-  void (*quantize)(const float* x, int n, const QuantizedRow& out) = nullptr;
+  /// Quantises n floats (a multiple of 32) into blocks `stride` apart: scale = range of the block and zero / 254, quants
+  /// rounded to nearest, ties to even. Bitwise the same in every table.
+  void (*quantize)(const float* x, int n, ActivationBlock* out, std::size_t stride) = nullptr;
   /// out = x / sqrt(mean(x^2) + epsilon) * weight. `out` may be `x`.
   void (*rms_norm)(const float* x, const float* weight, int n, float epsilon, float* out) = nullptr;
   /// Rotates the first 2 * n_pairs values of each head in place by the angles whose cosines and sines are given,

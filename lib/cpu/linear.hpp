@@ -5,12 +5,13 @@
 #include <span>
 
 #include "cpu/steps.hpp"
+#include "cpu/weights.hpp"
 
 namespace inlay::cpu {
 
 /// y[t, r] = sum over c of matrix[r, c] * x[t, c], plus bias[r].
 struct Linear {
-  const Matrix* matrix = nullptr;
+  const WeightMatrix* matrix = nullptr;
   const float* bias = nullptr;  // [rows] or null
   float* out = nullptr;         // [n_rows, out_stride]
   std::size_t out_stride = 0;
@@ -34,10 +35,15 @@ void for_rows(const StepContext& context, int n_rows, const Body& body) {
 bool wants_quantized(std::span<const Linear> linears);
 
 /// Quantises row `row` of values [n_rows, n_cols] into the buffers.
-void quantize_row(const StepContext& context, const float* values, int row, int n_cols);
+void quantize_row(const StepContext& context, const float* values, int row, int n_rows, int n_cols);
 
-/// Row `to` of buffers.normalized becomes the normalised row `from` of buffers.x, quantised too if wanted.
-void normalize_row(const StepContext& context, const float* norm, int from, int to, bool quantized);
+/// Row `to` of n_rows of buffers.normalized becomes the normalised row `from` of buffers.x, quantised too if wanted.
+struct NormalizedRow {
+  int from = 0;
+  int to = 0;
+  int n_rows = 0;
+};
+void normalize_row(const StepContext& context, const float* norm, NormalizedRow row, bool quantized);
 
 /// The same for every row of the batch, in place.
 void normalize_input(const StepContext& context, const float* norm, bool quantized);
@@ -45,10 +51,13 @@ void normalize_input(const StepContext& context, const float* norm, bool quantiz
 /// Values [n_rows, n_cols] with what quantize_row made of them, as kernels want it.
 Activations activations(const StepContext& context, const float* values, int n_rows, int n_cols);
 
-/// Row range `range` of a linear for all rows of x: what one thread does.
-void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range);
+/// Row range `range` of a linear for all rows of x: what one thread, which runs part `part`, does.
+void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range, int part);
 
 /// The share of a matrix's rows that a part computes.
-Range share_of(const Matrix& matrix, int part, int n_parts);
+Range share_of(const WeightMatrix& matrix, int part, int n_parts);
+
+/// Multiplies the part's share of several linears: together all parts have about as many bytes to read.
+void multiply_share(const StepContext& context, std::span<const Linear> linears, const Activations& x, int part);
 
 }  // namespace inlay::cpu

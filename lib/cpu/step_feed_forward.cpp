@@ -11,8 +11,8 @@ void run_feed_forward(const Step& step, const StepContext& context) {
   Buffers& buffers = context.buffers;
   const auto length = static_cast<std::size_t>(plan.spec.feed_forward_length);
   const std::array<Linear, 2> linears = {
-      Linear{&tensors.matrix(step.matrix), tensors.vector_data(step.bias), buffers.gate.data(), length},
-      Linear{&tensors.matrix(step.second), tensors.vector_data(step.second_bias), buffers.up.data(), length}};
+      Linear{&context.weights.matrix(step.matrix), tensors.vector_data(step.bias), buffers.gate.data(), length},
+      Linear{&context.weights.matrix(step.second), tensors.vector_data(step.second_bias), buffers.up.data(), length}};
 
   const int n_rows = context.n_rows();
   normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
@@ -20,7 +20,7 @@ void run_feed_forward(const Step& step, const StepContext& context) {
   context.pool.run([&](int part) {
     // Gate and up have the same rows, so a part has both sides of its activations.
     const Range range = share_of(*linears[0].matrix, part, context.pool.size());
-    for (const Linear& linear : linears) multiply(context, linear, x, range);
+    for (const Linear& linear : linears) multiply(context, linear, x, range, part);
     for (int row = 0; row < n_rows; ++row) {
       const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(range.begin);
       context.kernels.gated_activation(plan.spec.arch->activation, buffers.gate.data() + first,

@@ -27,8 +27,8 @@ Wanted next_wanted(std::span<const Row> rows, int& cursor) {
 
 void run_head(const Step& step, const StepContext& context) {
   const Plan& plan = context.plan;
-  const Matrix& matrix = plan.tensors.matrix(step.matrix);
-  const auto vocab_size = static_cast<std::size_t>(matrix.rows);
+  const WeightMatrix& matrix = context.weights.matrix(step.matrix);
+  const auto vocab_size = static_cast<std::size_t>(matrix.n_rows);
   const Linear linear{&matrix, plan.tensors.vector_data(step.bias), context.buffers.logits.data(), vocab_size};
   const bool quantized = wants_quantized({&linear, 1});
 
@@ -37,14 +37,14 @@ void run_head(const Step& step, const StepContext& context) {
   for (Wanted wanted = next_wanted(context.batch.rows, cursor); wanted.count > 0;
        wanted = next_wanted(context.batch.rows, cursor)) {
     for_rows(context, wanted.count, [&](int i) {
-      normalize_row(context, plan.tensors.vector_data(step.norm), wanted.rows[static_cast<std::size_t>(i)], i,
-                    quantized);
+      normalize_row(context, plan.tensors.vector_data(step.norm),
+                    {wanted.rows[static_cast<std::size_t>(i)], i, wanted.count}, quantized);
     });
-    const Activations x = activations(context, context.buffers.normalized.data(), wanted.count, matrix.cols);
+    const Activations x = activations(context, context.buffers.normalized.data(), wanted.count, matrix.n_cols);
     const std::span<float* const> targets = context.output.logits.subspan(done, static_cast<std::size_t>(wanted.count));
     context.pool.run([&](int part) {
       const Range range = share_of(matrix, part, context.pool.size());
-      multiply(context, linear, x, range);
+      multiply(context, linear, x, range, part);
       for (std::size_t i = 0; i < targets.size(); ++i) {
         const float* logits = linear.out + i * vocab_size;
         std::copy(logits + range.begin, logits + range.end, targets[i] + range.begin);

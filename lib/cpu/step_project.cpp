@@ -6,20 +6,20 @@ namespace inlay::cpu {
 /// The output projection of the attention, and the down matrix of the feed-forward.
 void run_project(const Step& step, const StepContext& context) {
   const TensorTable& tensors = context.plan.tensors;
-  const Matrix& matrix = tensors.matrix(step.matrix);
-  const auto length = static_cast<std::size_t>(matrix.rows);
+  const WeightMatrix& matrix = context.weights.matrix(step.matrix);
+  const auto length = static_cast<std::size_t>(matrix.n_rows);
   Buffers& buffers = context.buffers;
   const Linear linear{&matrix, tensors.vector_data(step.bias), buffers.projected.data(), length};
 
   const float* values = step.kind == StepKind::kDown ? buffers.gate.data() : buffers.attended.data();
   const int n_rows = context.n_rows();
   if (wants_quantized({&linear, 1})) {
-    for_rows(context, n_rows, [&](int row) { quantize_row(context, values, row, matrix.cols); });
+    for_rows(context, n_rows, [&](int row) { quantize_row(context, values, row, n_rows, matrix.n_cols); });
   }
-  const Activations x = activations(context, values, n_rows, matrix.cols);
+  const Activations x = activations(context, values, n_rows, matrix.n_cols);
   context.pool.run([&](int part) {
     const Range range = share_of(matrix, part, context.pool.size());
-    multiply(context, linear, x, range);
+    multiply(context, linear, x, range, part);
     for (int row = 0; row < n_rows; ++row) {
       const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(range.begin);
       context.kernels.add(buffers.projected.data() + first, range.end - range.begin, buffers.x.data() + first);

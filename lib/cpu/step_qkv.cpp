@@ -43,17 +43,15 @@ void run_qkv(const Step& step, const StepContext& context) {
   const auto query_length = static_cast<std::size_t>(plan.spec.query_length());
   const auto kv_length = static_cast<std::size_t>(plan.spec.kv_length());
   const std::array<Linear, 3> linears = {
-      Linear{&tensors.matrix(step.matrix), tensors.vector_data(step.bias), buffers.query.data(), query_length},
-      Linear{&tensors.matrix(step.second), tensors.vector_data(step.second_bias), buffers.key.data(), kv_length},
-      Linear{&tensors.matrix(step.third), tensors.vector_data(step.third_bias), buffers.value.data(), kv_length}};
+      Linear{&context.weights.matrix(step.matrix), tensors.vector_data(step.bias), buffers.query.data(), query_length},
+      Linear{&context.weights.matrix(step.second), tensors.vector_data(step.second_bias), buffers.key.data(), kv_length},
+      Linear{&context.weights.matrix(step.third), tensors.vector_data(step.third_bias), buffers.value.data(), kv_length}};
 
   const int n_rows = context.n_rows();
   normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
   const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
   context.pool.run([&](int part) {
-    for (const Linear& linear : linears) {
-      multiply(context, linear, x, share_of(*linear.matrix, part, context.pool.size()));
-    }
+    multiply_share(context, linears, x, part);
   });
   for_rows(context, n_rows, [&](int row) { rotate_and_store(context, step.layer, row); });
 }

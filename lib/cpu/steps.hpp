@@ -7,6 +7,7 @@
 #include "cpu/kernel_table.hpp"
 #include "cpu/kv_memory.hpp"
 #include "cpu/thread_pool.hpp"
+#include "cpu/weights.hpp"
 #include "model/plan.hpp"
 #include "runtime/backend.hpp"
 
@@ -16,6 +17,7 @@ namespace inlay::cpu {
 struct StepContext {
   const Plan& plan;
   const KernelTable& kernels;
+  const Weights& weights;
   ThreadPool& pool;
   Buffers& buffers;
   KvMemory& kv;

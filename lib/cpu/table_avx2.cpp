@@ -1,7 +1,6 @@
 // Compiled with -mavx2 -mfma -mf16c: run only where the CPU has them (cpu_isa.cpp).
 #include "cpu/kernel_table.hpp"
 #include "cpu/kernels/table.inl"
-#include "cpu/unpack_avx2.hpp"
 #include "cpu/vec_avx2.hpp"
 
 namespace inlay::cpu {

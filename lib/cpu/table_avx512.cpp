@@ -1,7 +1,6 @@
 // Compiled with AVX-512 F, BW, DQ, VL and VNNI: run only where the CPU has them (cpu_isa.cpp).
 #include "cpu/kernel_table.hpp"
 #include "cpu/kernels/table.inl"
-#include "cpu/unpack_avx512.hpp"
 #include "cpu/vec_avx512.hpp"
 
 namespace inlay::cpu {

@@ -36,33 +36,46 @@ void dot_floats(const std::byte* weights, const Activations& x, int first_token,
   }
 }
 
-int dot_group(const std::int8_t* weights, const std::int8_t* quants) {
+/// Of 16 weights with (value - zero).
+int dot_group(const std::int8_t* weights, const std::int8_t* quants, int zero) {
   int sum = 0;
-  for (int i = 0; i < kGroup; ++i) sum += weights[i] * quants[i];
+  for (int i = 0; i < kGroup; ++i) sum += weights[i] * (quants[i] - zero);
   return sum;
 }
 
-int sum_group(const std::int8_t* weights) {
-  int sum = 0;
-  for (int i = 0; i < kGroup; ++i) sum += weights[i];
-  return sum;
+/// total + what 32 columns add to it, from group `g` of the block on. The operations and their order are those of the
+/// vector kernels (kernels/matmul.inl), so all tables give the same bits.
+template <class Traits>
+float add_block(const UnpackedBlock& block, int g, const ActivationBlock& x, float total) {
+  const int first = dot_group(block.quants + g * kGroup, x.quants, x.zero);
+  const int second = dot_group(block.quants + (g + 1) * kGroup, x.quants + kGroup, x.zero);
+  if constexpr (Panel<Traits>::kGroup == 32) {
+    total = std::fma(static_cast<float>(first + second), block.scales[g] * x.scale, total);
+    if constexpr (Panel<Traits>::kMinimums) total = std::fma(block.minimums[g], x.sum, total);
+  } else {
+    const float scaled = std::fma(static_cast<float>(second), block.scales[g + 1],
+                                  static_cast<float>(first) * block.scales[g]);
+    total = std::fma(scaled, x.scale, total);
+    if constexpr (Panel<Traits>::kMinimums) {
+      total = std::fma(block.minimums[g], x.half_sums[0], total);
+      total = std::fma(block.minimums[g + 1], x.half_sums[1], total);
+    }
+  }
+  return total;
 }
 
 /// sums[t] = dot(weights, activations[first_token + t]) with quantised weights and activations.
 template <class Traits>
 void dot_quantized(const std::byte* weights, const Activations& x, int first_token, int n_tokens, float* sums) {
-  constexpr int kGroups = Traits::block_weights / kGroup;
+  constexpr int kBlocks = Traits::block_weights / kActivationBlock;
   UnpackedBlock block;
   for (int b = 0; b < x.n_cols / Traits::block_weights; ++b) {
     unpack(load_block<typename Traits::Block>(weights, b), block);
     for (int t = 0; t < n_tokens; ++t) {
-      const std::size_t first = offset(first_token + t, x.n_cols) + static_cast<std::size_t>(b) * Traits::block_weights;
-      for (int g = 0; g < kGroups; ++g) {
-        const std::size_t i = first + static_cast<std::size_t>(g) * kGroup;
-        const auto dot = static_cast<float>(dot_group(block.quants + g * kGroup, x.quants + i));
-        const auto weight_sum = static_cast<float>(sum_group(block.quants + g * kGroup));
-        const float product = x.scales[i / kActivationBlock] * dot + x.offsets[i / kActivationBlock] * weight_sum;
-        sums[t] += block.scales[g] * product + block.minimums[g] * x.sums[i / kGroup];
+      const BlockRow row = block_row(first_token + t, x.n_rows, x.n_cols);
+      for (int j = 0; j < kBlocks; ++j) {
+        const ActivationBlock& activations = x.blocks[row.first + offset(b, kBlocks) * row.stride + offset(j, 1) * row.stride];
+        sums[t] = add_block<Traits>(block, 2 * j, activations, sums[t]);
       }
     }
   }
@@ -71,7 +84,7 @@ void dot_quantized(const std::byte* weights, const Activations& x, int first_tok
 template <class Traits>
 void matmul(const MatmulArgs& args) {
   for (int row = args.row_begin; row < args.row_end; ++row) {
-    const std::byte* weights = args.weights + static_cast<std::size_t>(row) * args.row_bytes;
+    const std::byte* weights = args.rows + static_cast<std::size_t>(row) * args.row_bytes;
     for (int token = 0; token < args.x.n_rows; token += kTokenTile) {
       const int n_tokens = args.x.n_rows - token < kTokenTile ? args.x.n_rows - token : kTokenTile;
       float sums[kTokenTile] = {};
@@ -89,7 +102,12 @@ void matmul(const MatmulArgs& args) {
 /// To nearest, ties to even, for |x| < 2^22: the addition leaves no fraction bits.
 float round_to_even(float x) { return x + 0x1.8p23F - 0x1.8p23F; }
 
-void quantize_block(const float* x, const QuantizedRow& out) {
+/// Two int16, as ActivationBlock says.
+std::int32_t correction(int zero, int sum) {
+  return static_cast<std::int32_t>((static_cast<unsigned>(-sum) << 16U) | (static_cast<unsigned>(-zero) & 0xFFFFU));
+}
+
+ActivationBlock quantize_block(const float* x) {
   float low = 0.0F;
   float high = 0.0F;
   bool finite = true;
@@ -98,31 +116,33 @@ void quantize_block(const float* x, const QuantizedRow& out) {
     low = std::min(low, x[i]);
     high = std::max(high, x[i]);
   }
+  ActivationBlock out;
   const float scale = high / 254.0F - low / 254.0F;  // the difference of the extremes alone could overflow
   if (!finite || scale < kSmallestScale) {
-    std::memset(out.quants, 0, kActivationBlock);
-    out.scales[0] = out.offsets[0] = out.sums[0] = out.sums[1] =
-        finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-    return;
+    const float factor = finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
+    out.scale = out.sum = out.half_sums[0] = out.half_sums[1] = factor;
+    return out;
   }
   const float inverse = 1.0F / scale;
   const float zero = round_to_even(-127.0F - low * inverse);  // the quant of zero
-  int totals[2] = {};
+  out.zero = static_cast<std::int32_t>(zero);
+  int sums[2] = {};
   for (int i = 0; i < kActivationBlock; ++i) {
-    const float quant = std::clamp(round_to_even(x[i] * inverse + zero), -127.0F, 127.0F);
-    out.quants[i] = static_cast<std::int8_t>(quant);
-    totals[i / 16] += out.quants[i];
+    out.quants[i] = static_cast<std::int8_t>(std::clamp(round_to_even(x[i] * inverse + zero), -127.0F, 127.0F));
+    sums[i / 16] += out.quants[i] - out.zero;
   }
-  out.scales[0] = scale;
-  out.offsets[0] = -zero * scale;
-  for (int half = 0; half < 2; ++half) out.sums[half] = scale * (static_cast<float>(totals[half]) - 16.0F * zero);
+  out.scale = scale;
+  out.sum = scale * static_cast<float>(sums[0] + sums[1]);
+  out.correction = correction(out.zero, sums[0] + sums[1]);
+  for (int half = 0; half < 2; ++half) {
+    out.half_sums[half] = scale * static_cast<float>(sums[half]);
+    out.half_corrections[half] = correction(out.zero, sums[half]);
+  }
+  return out;
 }
 
-void quantize(const float* x, int n, const QuantizedRow& out) {
-  for (int block = 0; block < n / kActivationBlock; ++block) {
-    const std::ptrdiff_t i = static_cast<std::ptrdiff_t>(block) * kActivationBlock;
-    quantize_block(x + i, {out.quants + i, out.scales + block, out.offsets + block, out.sums + 2 * block});
-  }
+void quantize(const float* x, int n, ActivationBlock* out, std::size_t stride) {
+  for (int i = 0; i < n; i += kActivationBlock, out += stride) *out = quantize_block(x + i);
 }
 
 void rms_norm(const float* x, const float* weight, int n, float epsilon, float* out) {

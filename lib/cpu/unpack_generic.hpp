@@ -1,5 +1,5 @@
-// Blocks of every quantised format as integers with a scale and a minimum per 16 weights: the plain twin of the unpack
-// code of the instruction sets.
+// Blocks of every quantised format as integers with a scale and a minimum per 16 weights: the plain twin of panels and
+// their unpack code.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,11 @@ inline void set_small_scales(float scale, float minimum, UnpackedBlock& out) {
   out.minimums[0] = out.minimums[1] = minimum;
 }
 
+/// For formats whose quants are stored with an offset.
+inline void subtract(int zero, int n, UnpackedBlock& out) {
+  for (int i = 0; i < n; ++i) out.quants[i] = static_cast<std::int8_t>(out.quants[i] - zero);
+}
+
 inline void unpack_nibbles(const std::uint8_t (&qs)[kSmallBlock / 2], UnpackedBlock& out) {
   for (int i = 0; i < kSmallBlock / 2; ++i) {
     out.quants[i] = static_cast<std::int8_t>(qs[i] & 15U);
@@ -41,9 +46,9 @@ inline void add_fifth_bits(const std::uint8_t (&qh)[4], UnpackedBlock& out) {
 }
 
 inline void unpack(const BlockQ4_0& block, UnpackedBlock& out) {
-  const float d = half_to_float(block.d);
-  set_small_scales(d, -8.0F * d, out);
+  set_small_scales(half_to_float(block.d), 0.0F, out);
   unpack_nibbles(block.qs, out);
+  subtract(8, kSmallBlock, out);
 }
 
 inline void unpack(const BlockQ4_1& block, UnpackedBlock& out) {
@@ -52,10 +57,10 @@ inline void unpack(const BlockQ4_1& block, UnpackedBlock& out) {
 }
 
 inline void unpack(const BlockQ5_0& block, UnpackedBlock& out) {
-  const float d = half_to_float(block.d);
-  set_small_scales(d, -16.0F * d, out);
+  set_small_scales(half_to_float(block.d), 0.0F, out);
   unpack_nibbles(block.qs, out);
   add_fifth_bits(block.qh, out);
+  subtract(16, kSmallBlock, out);
 }
 
 inline void unpack(const BlockQ5_1& block, UnpackedBlock& out) {
@@ -92,8 +97,9 @@ inline void unpack(const BlockQ3_K& block, UnpackedBlock& out) {
   }
   for (int g = 0; g < kSuperBlock / kGroup; ++g) {
     out.scales[g] = d * static_cast<float>(unpack_q3_scale(block.scales, g));
-    out.minimums[g] = -4.0F * out.scales[g];
+    out.minimums[g] = 0.0F;
   }
+  subtract(4, kSuperBlock, out);
 }
 
 /// The eight groups of 32 weights of Q4_K and Q5_K.
@@ -134,8 +140,9 @@ inline void unpack(const BlockQ6_K& block, UnpackedBlock& out) {
   }
   for (int g = 0; g < kSuperBlock / kGroup; ++g) {
     out.scales[g] = d * static_cast<float>(block.scales[g]);
-    out.minimums[g] = -32.0F * out.scales[g];
+    out.minimums[g] = 0.0F;
   }
+  subtract(32, kSuperBlock, out);
 }
 
 }  // namespace inlay::cpu

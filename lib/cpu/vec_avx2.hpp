@@ -11,7 +11,7 @@ namespace {
 struct Avx2 {
   using Vec = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kMatmulTile = 8;  // accumulators of a matmul tile: rows x tokens
+  static constexpr int kTokens = 4;       // of a matmul tile
   static constexpr int kHeadTile = 2;    // query heads whose scores are computed together, with four positions
 
   static INLAY_INLINE Vec zero() { return _mm256_setzero_ps(); }
@@ -78,6 +78,95 @@ struct Avx2 {
     most = _mm_max_ps(most, _mm_movehl_ps(most, most));
     return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
   }
+
+  // Bytes: four columns of kLanes rows of weights; Ints: an int32 a row.
+  using Bytes = __m256i;
+  using Ints = __m256i;
+  static INLAY_INLINE Bytes load_bytes(const void* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static INLAY_INLINE void store_bytes(void* p, Bytes x) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x); }
+  static INLAY_INLINE Bytes set1_bytes(int x) { return _mm256_set1_epi8(static_cast<char>(x)); }
+  static INLAY_INLINE Bytes or_bytes(Bytes a, Bytes b) { return _mm256_or_si256(a, b); }
+  static INLAY_INLINE Bytes xor_bytes(Bytes a, Bytes b) { return _mm256_xor_si256(a, b); }
+  static INLAY_INLINE Bytes and_bytes(Bytes a, Bytes b) { return _mm256_and_si256(a, b); }
+  /// Shifts 16-bit words: what comes from the other byte is for the caller to mask.
+  template <int kShift>
+  static INLAY_INLINE Bytes shift_right(Bytes x) {
+    return _mm256_srli_epi16(x, kShift);
+  }
+  template <int kShift>
+  static INLAY_INLINE Bytes shift_left(Bytes x) {
+    return _mm256_slli_epi16(x, kShift);
+  }
+  /// The same four activations for every row.
+  static INLAY_INLINE Bytes broadcast(const std::int8_t* p) {
+    int four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    return _mm256_set1_epi32(four);
+  }
+  static INLAY_INLINE Ints set1_ints(int x) { return _mm256_set1_epi32(x); }
+  static INLAY_INLINE Vec to_floats(Ints x) { return _mm256_cvtepi32_ps(x); }
+  /// A byte for each of kLanes rows.
+  static INLAY_INLINE __m128i load_row_bytes(const std::byte* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  }
+  static INLAY_INLINE Vec signed_to_floats(__m128i rows) { return to_floats(_mm256_cvtepi8_epi32(rows)); }
+
+  /// The dot product of the columns of kSteps (4 or 8) steps with the activations of one token. maddubs makes int16 of
+  /// two products; as many of them are added as fit before they are widened.
+  template <int kMaxQuant, int kSteps>
+  struct Dot {
+    static constexpr bool kSigned = kMaxQuant > 127;  // maddubs would saturate: the weights must be int8
+    static constexpr int kFit = 32767 / (2 * 127 * kMaxQuant);
+    static constexpr int kWiden = kFit >= kSteps ? kSteps : kFit >= 4 ? 4 : kFit;
+    static_assert(kSigned || kWiden == 2 || kWiden == 4 || kWiden == 8);
+    Ints sum;
+    __m256i shorts;
+    /// Begins with counts[row] (two int16) times `correction` (two int16).
+    INLAY_INLINE void start(Ints counts, std::int32_t correction) {
+      sum = _mm256_madd_epi16(counts, _mm256_set1_epi32(correction));
+    }
+    template <int kStep>
+    INLAY_INLINE void add(Bytes weights, Bytes x) {
+      if constexpr (kSigned) {
+        // |-128| is 128 as uint8, and 2 * 128 * 127 < 2^15.
+        widen(_mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights)));
+      } else {
+        const __m256i products = _mm256_maddubs_epi16(weights, x);
+        shorts = kStep % kWiden == 0 ? products : _mm256_add_epi16(shorts, products);
+        if constexpr (kStep % kWiden == kWiden - 1) widen(shorts);
+      }
+    }
+    [[nodiscard]] INLAY_INLINE Ints total() const { return sum; }
+
+   private:
+    INLAY_INLINE void widen(__m256i words) {
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+    }
+  };
+  /// The sum of a row's weights in the lower half, and `zero` in the upper half.
+  template <int kMaxQuant>
+  struct Count {
+    static constexpr bool kSigned = Dot<kMaxQuant, 8>::kSigned;
+    __m256i shorts;
+    int high;
+    INLAY_INLINE void start(int zero) {
+      shorts = _mm256_setzero_si256();
+      high = static_cast<int>(static_cast<unsigned>(zero) << 16U);
+    }
+    template <int kStep>
+    INLAY_INLINE void add(Bytes weights) {
+      const __m256i ones = _mm256_set1_epi8(1);
+      const __m256i pairs =
+          kSigned ? _mm256_maddubs_epi16(ones, weights) : _mm256_maddubs_epi16(weights, ones);
+      shorts = _mm256_add_epi16(shorts, pairs);
+    }
+    [[nodiscard]] INLAY_INLINE Ints total() const {
+      const __m256i sum = _mm256_madd_epi16(shorts, _mm256_set1_epi16(1));
+      return _mm256_or_si256(_mm256_and_si256(sum, _mm256_set1_epi32(0xFFFF)), _mm256_set1_epi32(high));
+    }
+  };
 
  private:
   static INLAY_INLINE Vec power_of_two(__m256i exponent) {

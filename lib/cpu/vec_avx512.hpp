@@ -11,7 +11,7 @@ namespace {
 struct Avx512 {
   using Vec = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kMatmulTile = 16;  // accumulators of a matmul tile: rows x tokens
+  static constexpr int kTokens = 8;       // of a matmul tile
   static constexpr int kHeadTile = 4;     // query heads whose scores are computed together, with four positions
 
   static INLAY_INLINE Vec zero() { return _mm512_setzero_ps(); }
@@ -75,6 +75,65 @@ struct Avx512 {
     _mm_storeu_ps(p, _mm_mul_ps(sums, _mm_set1_ps(factor)));
   }
   static INLAY_INLINE float reduce_max(Vec x) { return _mm512_reduce_max_ps(x); }
+
+  // Bytes: four columns of kLanes rows of weights; Ints: an int32 a row.
+  using Bytes = __m512i;
+  using Ints = __m512i;
+  static INLAY_INLINE Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
+  static INLAY_INLINE void store_bytes(void* p, Bytes x) { _mm512_storeu_si512(p, x); }
+  static INLAY_INLINE Bytes set1_bytes(int x) { return _mm512_set1_epi8(static_cast<char>(x)); }
+  static INLAY_INLINE Bytes or_bytes(Bytes a, Bytes b) { return _mm512_or_si512(a, b); }
+  static INLAY_INLINE Bytes xor_bytes(Bytes a, Bytes b) { return _mm512_xor_si512(a, b); }
+  static INLAY_INLINE Bytes and_bytes(Bytes a, Bytes b) { return _mm512_and_si512(a, b); }
+  /// Shifts 16-bit words: what comes from the other byte is for the caller to mask.
+  template <int kShift>
+  static INLAY_INLINE Bytes shift_right(Bytes x) {
+    return _mm512_srli_epi16(x, kShift);
+  }
+  template <int kShift>
+  static INLAY_INLINE Bytes shift_left(Bytes x) {
+    return _mm512_slli_epi16(x, kShift);
+  }
+  /// The same four activations for every row.
+  static INLAY_INLINE Bytes broadcast(const std::int8_t* p) {
+    int four;
+    __builtin_memcpy(&four, p, sizeof(four));
+    return _mm512_set1_epi32(four);
+  }
+  static INLAY_INLINE Ints set1_ints(int x) { return _mm512_set1_epi32(x); }
+  static INLAY_INLINE Vec to_floats(Ints x) { return _mm512_cvtepi32_ps(x); }
+  /// A byte for each of kLanes rows.
+  static INLAY_INLINE __m128i load_row_bytes(const std::byte* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static INLAY_INLINE Vec signed_to_floats(__m128i rows) { return to_floats(_mm512_cvtepi8_epi32(rows)); }
+
+  /// The dot product of the columns of kSteps steps with the activations of one token. Weights are unsigned.
+  template <int kMaxQuant, int kSteps>
+  struct Dot {
+    static constexpr bool kSigned = false;
+    Ints sum;
+    /// Begins with counts[row] (two int16) times `correction` (two int16).
+    INLAY_INLINE void start(Ints counts, std::int32_t correction) {
+      sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), counts, _mm512_set1_epi32(correction));
+    }
+    template <int kStep>
+    INLAY_INLINE void add(Bytes weights, Bytes x) {
+      sum = _mm512_dpbusd_epi32(sum, weights, x);
+    }
+    [[nodiscard]] INLAY_INLINE Ints total() const { return sum; }
+  };
+  /// The sum of a row's weights, and `zero` in the upper half.
+  template <int kMaxQuant>
+  struct Count {
+    Ints sum;
+    INLAY_INLINE void start(int zero) { sum = set1_ints(static_cast<int>(static_cast<unsigned>(zero) << 16U)); }
+    template <int kStep>
+    INLAY_INLINE void add(Bytes weights) {
+      sum = _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi8(1));
+    }
+    [[nodiscard]] INLAY_INLINE Ints total() const { return sum; }
+  };
 
  private:
   static INLAY_INLINE __mmask16 first_lanes(int n) {

@@ -76,6 +76,7 @@ struct ExecutorOptions {
   int batch_rows = 1;
   ParallelFor parallel_for = {};
   std::string cpu_isa = {};
+  WeightLayout weight_layout = WeightLayout::kRepacked;
   int device_index = 0;
   ProgressCallback progress = {};  // of loading, 0 to 1
 };

@@ -36,6 +36,7 @@ Result<ExecutorOptions> check_options(const ModelOptions& options) {
   checked.batch_rows = options.batch_rows;
   checked.parallel_for = options.parallel_for;
   checked.cpu_isa = options.cpu_isa;
+  checked.weight_layout = options.weight_layout;
   checked.device_index = options.device_index;
   return checked;
 }

@@ -1,5 +1,6 @@
 #include "cpu/kernel_cases.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -74,39 +75,42 @@ Blocks::Blocks(Random& random, Format format, int rows, int n_cols, Fill fill)
   });
 }
 
-ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
-    : values(std::move(x)), quants(values.size()), n_rows(rows), n_cols(cols) {
-  if (cols % cpu::kActivationBlock != 0) return;  // float formats only
-  scales.resize(values.size() / cpu::kActivationBlock);
-  offsets.resize(values.size() / cpu::kActivationBlock);
-  sums.resize(values.size() / 16);
-  cpu::generic_kernels().quantize(values.data(), static_cast<int>(values.size()),
-                                  {quants.data(), scales.data(), offsets.data(), sums.data()});
+AlignedBuffer<std::byte> panels_of(Format format, const Blocks& blocks, int rows, int n_cols) {
+  AlignedBuffer<std::byte> panels(cpu::panels_bytes(format, rows, n_cols));
+  const std::size_t bytes = cpu::panel_bytes(format, n_cols);
+  for (int row = 0; row < rows; row += cpu::kPanelRows) {
+    cpu::pack_panel(format, blocks.row(row), blocks.row_bytes(), std::min(cpu::kPanelRows, rows - row), n_cols,
+                    panels.data() + static_cast<std::size_t>(row / cpu::kPanelRows) * bytes);
+  }
+  return panels;
 }
 
-cpu::Activations ActivationRows::view(int first, int count) const {
-  const std::size_t i = static_cast<std::size_t>(first) * static_cast<std::size_t>(n_cols);
-  return {values.data() + i,
-          quants.data() + i,
-          scales.data() + i / cpu::kActivationBlock,
-          offsets.data() + i / cpu::kActivationBlock,
-          sums.data() + i / 16,
-          count,
-          n_cols};
+ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
+    : values(std::move(x)), n_rows(rows), n_cols(cols) {
+  if (cols % cpu::kActivationBlock != 0) return;  // float formats only
+  blocks = AlignedBuffer<cpu::ActivationBlock>(values.size() / cpu::kActivationBlock);
+  for (int row = 0; row < rows; ++row) {
+    const cpu::BlockRow at = cpu::block_row(row, rows, cols);
+    cpu::generic_kernels().quantize(&values[offset(row, 0)], cols, blocks.data() + at.first, at.stride);
+  }
+}
+
+ActivationRows ActivationRows::part(int first, int count) const {
+  const auto begin = values.begin() + static_cast<std::ptrdiff_t>(offset(first, 0));
+  return {{begin, begin + static_cast<std::ptrdiff_t>(offset(count, 0))}, count, n_cols};
+}
+
+const cpu::ActivationBlock& ActivationRows::block(int row, int col) const {
+  const cpu::BlockRow at = cpu::block_row(row, n_rows, n_cols);
+  return blocks[at.first + static_cast<std::size_t>(col / cpu::kActivationBlock) * at.stride];
 }
 
 double ActivationRows::value(Format format, int row, int col) const {
-  const std::size_t i = offset(row, col);
-  if (!cpu::reads_quantized_activations(format)) return values[i];
-  const std::size_t block = i / cpu::kActivationBlock;
-  return static_cast<double>(scales[block]) * quants[i] + offsets[block];
+  if (!cpu::reads_quantized_activations(format)) return values[offset(row, col)];
+  const cpu::ActivationBlock& found = block(row, col);
+  return static_cast<double>(found.scale) * (found.quants[col % cpu::kActivationBlock] - found.zero);
 }
 
-double ActivationRows::magnitude(Format format, int row, int col) const {
-  const std::size_t i = offset(row, col);
-  if (!cpu::reads_quantized_activations(format)) return std::abs(values[i]);
-  const std::size_t block = i / cpu::kActivationBlock;
-  return std::abs(static_cast<double>(scales[block]) * quants[i]) + std::abs(static_cast<double>(offsets[block]));
-}
+double ActivationRows::magnitude(Format format, int row, int col) const { return std::abs(value(format, row, col)); }
 
 }  // namespace inlay::test

@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "base/aligned_buffer.hpp"
 #include "cpu/cpu_isa.hpp"
 #include "cpu/kernel_table.hpp"
 #include "quant/formats.hpp"
@@ -40,19 +41,20 @@ class Blocks {
   std::vector<std::byte> bytes_;
 };
 
+/// The same rows as panels.
+AlignedBuffer<std::byte> panels_of(Format format, const Blocks& blocks, int rows, int n_cols);
+
 /// Rows of floats and what the generic table makes of them.
 struct ActivationRows {
   std::vector<float> values;
-  std::vector<std::int8_t> quants;
-  std::vector<float> scales;
-  std::vector<float> offsets;
-  std::vector<float> sums;
+  AlignedBuffer<cpu::ActivationBlock> blocks;
   int n_rows = 0;
   int n_cols = 0;
 
   ActivationRows(std::vector<float> x, int rows, int cols);
-  /// Rows [first, first + count).
-  [[nodiscard]] cpu::Activations view(int first, int count) const;
+  [[nodiscard]] cpu::Activations view() const { return {values.data(), blocks.data(), n_rows, n_cols}; }
+  /// Rows [first, first + count) alone.
+  [[nodiscard]] ActivationRows part(int first, int count) const;
   /// The value that a kernel of `format` reads.
   [[nodiscard]] double value(Format format, int row, int col) const;
   /// The size of what the value is the sum of, which rounding errors are relative to.
@@ -62,6 +64,7 @@ struct ActivationRows {
   [[nodiscard]] std::size_t offset(int row, int col) const {
     return static_cast<std::size_t>(row) * static_cast<std::size_t>(n_cols) + static_cast<std::size_t>(col);
   }
+  [[nodiscard]] const cpu::ActivationBlock& block(int row, int col) const;
 };
 
 /// A NaN that no kernel makes.

@@ -83,19 +83,39 @@ Expected expected_of(Format format, const Blocks& blocks, int rows, const Activa
   return expected;
 }
 
-/// Runs the rows [begin, end) of the tokens [first, first + count) into a poisoned buffer of all rows.
-std::vector<float> run_matmul(const cpu::KernelTable& table, Format format, const Blocks& blocks, int out_stride,
-                              const ActivationRows& x, int first, int count, int begin, int end) {
-  std::vector<float> out = poisoned(static_cast<std::size_t>(count) * static_cast<std::size_t>(out_stride));
+/// A matrix in both of the forms that kernels read.
+struct TestMatrix {
+  Format format;
+  int rows;
+  int n_cols;
+  Blocks blocks;
+  AlignedBuffer<std::byte> panels;
+
+  TestMatrix(Random& random, Format f, int n_rows, int cols, Fill fill)
+      : format(f), rows(n_rows), n_cols(cols), blocks(random, f, n_rows, cols, fill),
+        panels(panels_of(f, blocks, n_rows, cols)) {}
+};
+
+enum class Form { kPanels, kRows };
+
+/// Runs the rows [begin, end) into a poisoned buffer of all rows.
+std::vector<float> run_matmul(const cpu::KernelTable& table, const TestMatrix& matrix, Form form, int out_stride,
+                              const ActivationRows& x, int begin, int end) {
+  std::vector<float> out = poisoned(static_cast<std::size_t>(x.n_rows) * static_cast<std::size_t>(out_stride));
+  AlignedBuffer<std::byte> scratch(cpu::panel_bytes(matrix.format, matrix.n_cols));
   cpu::MatmulArgs args;
-  args.weights = blocks.data();
-  args.row_bytes = blocks.row_bytes();
+  args.rows = matrix.blocks.data();
+  args.row_bytes = matrix.blocks.row_bytes();
+  args.n_matrix_rows = matrix.rows;
+  if (form == Form::kPanels) args.panels = matrix.panels.data();
+  args.panel_bytes = scratch.size();
+  args.scratch = scratch.data();
   args.row_begin = begin;
   args.row_end = end;
-  args.x = x.view(first, count);
+  args.x = x.view();
   args.out = out.data();
   args.out_stride = static_cast<std::size_t>(out_stride);
-  table.matmul[static_cast<std::size_t>(format_index(format))](args);
+  table.matmul[static_cast<std::size_t>(format_index(matrix.format))](args);
   return out;
 }
 
@@ -122,18 +142,19 @@ void for_each_table_and_format(const Visitor& visitor) {
   }
 }
 
+constexpr int kRows = 23;  // a full panel and a part of one
+
 TEST_CASE("matmul is within rounding of the reference decoder in double precision") {
   std::size_t checked = 0;
   for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
     Random random(1);
-    constexpr int kRows = 7;
     for (const int n_cols : column_counts(format)) {
       CAPTURE(n_cols);
       constexpr int kTokens = 5;
-      const Blocks blocks(random, format, kRows, n_cols, Fill::kRandom);
+      const TestMatrix matrix(random, format, kRows, n_cols, Fill::kRandom);
       const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
-      const auto out = run_matmul(table, format, blocks, kRows, x, 0, kTokens, 0, kRows);
-      checked += check_close(out, kRows, kRows, expected_of(format, blocks, kRows, x));
+      const auto out = run_matmul(table, matrix, Form::kPanels, kRows, x, 0, kRows);
+      checked += check_close(out, kRows, kRows, expected_of(format, matrix.blocks, kRows, x));
     }
   });
   MESSAGE("checked ", checked, " dot products");
@@ -155,16 +176,36 @@ TEST_CASE("matmul keeps the largest and the smallest quants exact") {
   std::size_t checked = 0;
   for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
     Random random(2);
-    constexpr int kRows = 5;
     for (const Fill fill : {Fill::kOnes, Fill::kZeros, Fill::kSign}) {
       const int n_cols = column_counts(format).back();
-      const Blocks blocks(random, format, kRows, n_cols, fill);
+      const TestMatrix matrix(random, format, kRows, n_cols, fill);
       const ActivationRows x = extreme_activations(n_cols);
-      const auto out = run_matmul(table, format, blocks, kRows, x, 0, x.n_rows, 0, kRows);
-      checked += check_close(out, kRows, kRows, expected_of(format, blocks, kRows, x));
+      const auto out = run_matmul(table, matrix, Form::kPanels, kRows, x, 0, kRows);
+      checked += check_close(out, kRows, kRows, expected_of(format, matrix.blocks, kRows, x));
     }
   });
   MESSAGE("checked ", checked, " dot products");
+}
+
+TEST_CASE("with quantised weights every table gives the same bits") {
+  std::size_t checked = 0;
+  for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
+    if (!cpu::reads_quantized_activations(format)) return;
+    Random random(6);
+    for (const Fill fill : {Fill::kRandom, Fill::kOnes, Fill::kSign}) {
+      for (const int n_cols : column_counts(format)) {
+        CAPTURE(n_cols);
+        constexpr int kTokens = 15;
+        const TestMatrix matrix(random, format, kRows, n_cols, fill);
+        const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
+        const auto expected = run_matmul(cpu::generic_kernels(), matrix, Form::kRows, kRows, x, 0, kRows);
+        const auto found = run_matmul(table, matrix, Form::kPanels, kRows, x, 0, kRows);
+        CHECK(same_bits(found.data(), expected.data(), expected.size()));
+        checked += expected.size();
+      }
+    }
+  });
+  MESSAGE("compared ", checked, " dot products");
 }
 
 /// Whether rows [begin, end) equal those of `whole`, bit for bit, and all others are poison.
@@ -184,19 +225,21 @@ TEST_CASE("a dot product has the same bits however rows and tokens are cut, and 
   std::size_t wrong = 0;
   for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
     Random random(3);
-    constexpr int kTokens = 17;
-    constexpr int kRows = 13;
-    constexpr int kStride = 16;
+    constexpr int kTokens = 21;
+    constexpr int kManyRows = 10 * cpu::kPanelRows + 5;  // more panels than a round has
+    constexpr int kStride = kManyRows + 3;
     const std::vector<int> columns = column_counts(format);
-    for (const int n_cols : {columns[1], columns[columns.size() - 2]}) {
-      const Blocks blocks(random, format, kRows, n_cols, Fill::kRandom);
-      const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
-      const auto whole = run_matmul(table, format, blocks, kStride, x, 0, kTokens, 0, kRows);
-      for (int count = 1; count <= kTokens; ++count) {
-        const int first = kTokens - count;
-        for (const auto& [begin, end] : {std::pair(0, kRows), std::pair(0, 1), std::pair(3, 12), std::pair(5, 5),
-                                         std::pair(1, 3), std::pair(9, kRows)}) {
-          const auto part = run_matmul(table, format, blocks, kStride, x, first, count, begin, end);
+    const int n_cols = columns[columns.size() - 2];
+    const TestMatrix matrix(random, format, kManyRows, n_cols, Fill::kRandom);
+    const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
+    const auto whole = run_matmul(table, matrix, Form::kPanels, kStride, x, 0, kManyRows);
+    for (int count = 1; count <= kTokens; ++count) {
+      const int first = kTokens - count;
+      const ActivationRows some = x.part(first, count);
+      for (const Form form : {Form::kPanels, Form::kRows}) {
+        for (const auto& [begin, end] :
+             {std::pair(0, kManyRows), std::pair(0, 16), std::pair(32, 32), std::pair(144, kManyRows)}) {
+          const auto part = run_matmul(table, matrix, form, kStride, some, begin, end);
           wrong += matches_part(part, whole, kStride, first, begin, end) ? 0 : 1;
           ++cuts;
         }
@@ -211,11 +254,11 @@ TEST_CASE("a NaN activation makes its whole token NaN and no other") {
   for_each_table_and_format([](const cpu::KernelTable& table, Format format) {
     Random random(4);
     const int n_cols = column_counts(format)[1];
-    const Blocks blocks(random, format, 3, n_cols, Fill::kRandom);
+    const TestMatrix matrix(random, format, 3, n_cols, Fill::kRandom);
     std::vector<float> values = random_floats(random, std::size_t{2} * n_cols);
     values[0] = std::nanf("");
     const ActivationRows x(values, 2, n_cols);
-    const auto out = run_matmul(table, format, blocks, 3, x, 0, 2, 0, 3);
+    const auto out = run_matmul(table, matrix, Form::kPanels, 3, x, 0, 3);
     CHECK(std::all_of(out.begin(), out.begin() + 3, [](float y) { return std::isnan(y); }));
     CHECK(std::none_of(out.begin() + 3, out.end(), [](float y) { return std::isnan(y); }));
   });

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -14,22 +16,19 @@ using namespace inlay::test;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
+/// Blocks that a table makes, apart from each other.
 struct Quantized {
-  std::vector<std::int8_t> quants;
-  std::vector<float> scales;
-  std::vector<float> offsets;
-  std::vector<float> sums;
+  static constexpr std::size_t kStride = 3;
+  std::vector<cpu::ActivationBlock> blocks;
 
-  Quantized(const cpu::KernelTable& table, const std::vector<float>& x)
-      : quants(x.size() + 1, 77),
-        scales(poisoned(x.size() / 32 + 1)),
-        offsets(scales),
-        sums(poisoned(x.size() / 16 + 1)) {
-    table.quantize(x.data(), static_cast<int>(x.size()), {quants.data(), scales.data(), offsets.data(), sums.data()});
-    REQUIRE(quants.back() == 77);
-    REQUIRE(is_poison(scales.back()));
-    REQUIRE(is_poison(offsets.back()));
-    REQUIRE(is_poison(sums.back()));
+  Quantized(const cpu::KernelTable& table, const std::vector<float>& x) {
+    std::vector<cpu::ActivationBlock> spread(x.size() / 32 * kStride + 1);
+    for (cpu::ActivationBlock& block : spread) block.scale = poisoned(1)[0];
+    table.quantize(x.data(), static_cast<int>(x.size()), spread.data(), kStride);
+    for (std::size_t i = 0; i < spread.size(); ++i) {
+      if (i % kStride == 0 && i + 1 < spread.size()) blocks.push_back(spread[i]);
+      else REQUIRE(is_poison(spread[i].scale));
+    }
   }
 };
 
@@ -64,53 +63,58 @@ TEST_CASE("every table quantises to the same bits") {
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
     CAPTURE(std::string(table->name));
     const Quantized found(*table, x);
-    CHECK(found.quants == expected.quants);
-    CHECK(same_bits(found.scales.data(), expected.scales.data(), found.scales.size()));
-    CHECK(same_bits(found.offsets.data(), expected.offsets.data(), found.offsets.size()));
-    CHECK(same_bits(found.sums.data(), expected.sums.data(), found.sums.size()));
+    REQUIRE(found.blocks.size() == x.size() / 32);
+    CHECK(std::memcmp(found.blocks.data(), expected.blocks.data(), found.blocks.size() * sizeof(found.blocks[0])) == 0);
     MESSAGE(std::string(table->name), ": ", x.size(), " values");
   }
+}
+
+/// A correction as ActivationBlock describes it.
+std::int32_t correction(int zero, int sum) {
+  return static_cast<std::int32_t>((static_cast<unsigned>(-sum) << 16U) | (static_cast<unsigned>(-zero) & 0xFFFFU));
+}
+
+void check_sum(float found, double expected, double range) {
+  if (std::abs(expected) > static_cast<double>(std::numeric_limits<float>::max())) {
+    REQUIRE(std::isinf(found));
+  } else {
+    REQUIRE(std::abs(static_cast<double>(found) - expected) <= 1e-5 * 32.0 * range);
+  }
+}
+
+void check_block(const float* x, const cpu::ActivationBlock& block) {
+  const double low = std::min(0.0, static_cast<double>(*std::min_element(x, x + 32)));
+  const double high = std::max(0.0, static_cast<double>(*std::max_element(x, x + 32)));
+  const auto scale = static_cast<double>(block.scale);
+  if (scale == 0.0) {
+    REQUIRE(high - low < 254.5 * static_cast<double>(cpu::kSmallestScale));
+    REQUIRE(block.sum == 0.0F);
+    return;
+  }
+  REQUIRE(scale == doctest::Approx((high - low) / 254.0).epsilon(1e-6));
+  REQUIRE(std::abs(block.zero) <= 127);
+  int totals[2] = {};
+  for (int i = 0; i < 32; ++i) {
+    const int quant = block.quants[i];
+    REQUIRE(std::abs(quant) <= 127);
+    totals[i / 16] += quant - block.zero;
+    // Half a step, and at the ends of the range up to another half where the whole zero moved it.
+    const bool at_end = std::abs(quant) == 127;
+    REQUIRE(std::abs(static_cast<double>(x[i]) - scale * (quant - block.zero)) <= scale * (at_end ? 1.001 : 0.501));
+    if (x[i] == 0.0F) REQUIRE(quant == block.zero);
+  }
+  for (int half = 0; half < 2; ++half) {
+    check_sum(block.half_sums[half], scale * totals[half], high - low);
+    REQUIRE(block.half_corrections[half] == correction(block.zero, totals[half]));
+  }
+  check_sum(block.sum, scale * (totals[0] + totals[1]), high - low);
+  REQUIRE(block.correction == correction(block.zero, totals[0] + totals[1]));
 }
 
 TEST_CASE("a block's 255 steps span its range, and quants are the nearest steps") {
   const std::vector<float> x = varied_values();
   const Quantized result(cpu::generic_kernels(), x);
-  for (std::size_t block = 0; block < x.size() / 32; ++block) {
-    double low = 0.0;
-    double high = 0.0;
-    for (std::size_t i = 32 * block; i < 32 * block + 32; ++i) {
-      low = std::min(low, static_cast<double>(x[i]));
-      high = std::max(high, static_cast<double>(x[i]));
-    }
-    const double scale = static_cast<double>(result.scales[block]);
-    if (scale == 0.0) {
-      REQUIRE(high - low < 254.5 * static_cast<double>(cpu::kSmallestScale));
-      REQUIRE(result.offsets[block] == 0.0F);
-      continue;
-    }
-    REQUIRE(scale == doctest::Approx((high - low) / 254.0).epsilon(1e-6));
-    const double zero = -static_cast<double>(result.offsets[block]) / scale;  // the quant of zero is whole
-    REQUIRE(std::abs(zero - std::round(zero)) < 1e-4);
-    double totals[2] = {};
-    for (std::size_t i = 0; i < 32; ++i) {
-      const int quant = result.quants[32 * block + i];
-      REQUIRE(std::abs(quant) <= 127);
-      const double value = scale * (quant - std::round(zero));
-      totals[i / 16] += value;
-      // Half a step, and at the ends of the range up to another half where the whole zero moved it.
-      const bool at_end = std::abs(quant) == 127;
-      REQUIRE(std::abs(x[32 * block + i] - value) <= scale * (at_end ? 1.001 : 0.501));
-      if (x[32 * block + i] == 0.0F) REQUIRE(quant == std::round(zero));
-    }
-    for (std::size_t half = 0; half < 2; ++half) {
-      const float sum = result.sums[2 * block + half];
-      if (std::abs(totals[half]) > static_cast<double>(std::numeric_limits<float>::max())) {
-        REQUIRE(std::isinf(sum));
-      } else {
-        REQUIRE(std::abs(sum - totals[half]) <= 1e-5 * 16.0 * (high - low));
-      }
-    }
-  }
+  for (std::size_t i = 0; i < result.blocks.size(); ++i) check_block(&x[32 * i], result.blocks[i]);
   MESSAGE("checked ", x.size(), " values");
 }
 
@@ -120,12 +124,12 @@ TEST_CASE("a block with a NaN or an infinity becomes zeros times NaN") {
       std::vector<float> x(64, 1.0F);
       x[40] = special;
       const Quantized result(*table, x);
-      CHECK(result.scales[0] == 1.0F / 254.0F);
-      CHECK(std::isnan(result.offsets[1]));
-      CHECK(std::isnan(result.scales[1]));
-      CHECK(std::isnan(result.sums[2]));
-      CHECK(std::isnan(result.sums[3]));
-      for (std::size_t i = 32; i < 64; ++i) REQUIRE(result.quants[i] == 0);
+      CHECK(result.blocks[0].scale == 1.0F / 254.0F);
+      const cpu::ActivationBlock& block = result.blocks[1];
+      for (const float value : {block.scale, block.sum, block.half_sums[0], block.half_sums[1]}) {
+        CHECK(std::isnan(value));
+      }
+      for (const std::int8_t quant : block.quants) REQUIRE(quant == 0);
     }
   }
 }

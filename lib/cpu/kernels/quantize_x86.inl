@@ -38,12 +38,18 @@ INLAY_INLINE void half_sums(__m256i bytes, int (&sums)[2]) {
 }
 
 /// A block of zeros, each times `factor`: 0, or NaN.
-INLAY_INLINE void store_zeros(float factor, const QuantizedRow& out) {
+INLAY_INLINE void store_zeros(float factor, ActivationBlock& out) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(&out), _mm256_setzero_si256());
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.quants), _mm256_setzero_si256());
-  out.scales[0] = out.offsets[0] = out.sums[0] = out.sums[1] = factor;
+  out.scale = out.sum = out.half_sums[0] = out.half_sums[1] = factor;
 }
 
-INLAY_INLINE void quantize_block(const float* x, const QuantizedRow& out) {
+/// The two int16 that weights of a group are multiplied with when there are no products of it yet.
+INLAY_INLINE std::int32_t correction(int zero, int sum) {
+  return static_cast<std::int32_t>((static_cast<unsigned>(-sum) << 16U) | (static_cast<unsigned>(-zero) & 0xFFFFU));
+}
+
+INLAY_INLINE void quantize_block(const float* x, ActivationBlock& out) {
   const __m256i infinity = _mm256_set1_epi32(0x7F800000);  // all bits of the exponent: an infinity or a NaN
   __m256 values[4];
   __m256 least = _mm256_setzero_ps();
@@ -75,18 +81,20 @@ INLAY_INLINE void quantize_block(const float* x, const QuantizedRow& out) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.quants), quants);
   int totals[2];
   half_sums(quants, totals);
-  out.scales[0] = scale;
-  out.offsets[0] = -zero * scale;
-  out.sums[0] = scale * (static_cast<float>(totals[0]) - 16.0F * zero);
-  out.sums[1] = scale * (static_cast<float>(totals[1]) - 16.0F * zero);
+  out.scale = scale;
+  out.zero = static_cast<std::int32_t>(zero);
+  unroll<2>([&](auto half) INLAY_INLINE_LAMBDA {
+    const int sum = totals[half.value] - 16 * out.zero;
+    out.half_sums[half.value] = scale * static_cast<float>(sum);
+    out.half_corrections[half.value] = correction(out.zero, sum);
+  });
+  const int sum = totals[0] + totals[1] - 32 * out.zero;
+  out.sum = scale * static_cast<float>(sum);
+  out.correction = correction(out.zero, sum);
 }
 
-inline void quantize(const float* x, int n, const QuantizedRow& out) {
-  for (int block = 0; block < n / kActivationBlock; ++block) {
-    const std::size_t first = offset_of(block, kActivationBlock);
-    quantize_block(x + first,
-                   {out.quants + first, out.scales + block, out.offsets + block, out.sums + offset_of(block, 2)});
-  }
+inline void quantize(const float* x, int n, ActivationBlock* out, std::size_t stride) {
+  for (int i = 0; i < n; i += kActivationBlock, out += stride) quantize_block(x + i, *out);
 }
 
 }  // namespace

@@ -14,7 +14,8 @@ template <class Isa, class... Formats>
 consteval KernelTable make_table(const char* name, FormatList<Formats...> /*formats*/) {
   KernelTable table;
   table.name = name;
-  table.matmul = {matmul<Unpack<Formats, Isa>>...};
+  table.reads_panels = true;
+  table.matmul = {matmul<Isa, Formats>...};
   table.quantize = quantize;
   table.rms_norm = rms_norm<Isa>;
   table.rope = rope<Isa>;
