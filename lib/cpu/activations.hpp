@@ -29,7 +29,7 @@ struct alignas(64) ActivationBlock {
 static_assert(sizeof(ActivationBlock) == 64);
 
 /// Tokens that a kernel takes at once: the blocks of a tile of tokens lie together, so that a kernel walks one stream.
-inline constexpr int kTokenTile = 8;
+inline constexpr int kTokenTile = 16;
 
 /// Rows of a forward pass. Of the two forms a matmul reads the one that its weight format wants.
 struct Activations {

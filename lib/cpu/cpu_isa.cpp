@@ -5,6 +5,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace inlay::cpu {
@@ -34,9 +38,35 @@ bool supports_avx512() {
          __builtin_cpu_supports("avx512vnni") != 0;
 }
 
+/// Linux lets a process use the tiles' large registers when it has asked for them, once.
+/// Source: Documentation/arch/x86/xstate.rst of the kernel.
+bool may_use_tile_data() {
+#if defined(__linux__)
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, which older headers lack
+  constexpr int kTileData = 18;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
+bool supports_amx() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (!supports_avx512() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr unsigned kAmxTile = 1U << 24U;
+  constexpr unsigned kAmxInt8 = 1U << 25U;
+  return (edx & kAmxTile) != 0 && (edx & kAmxInt8) != 0 && may_use_tile_data();
+}
+
 /// Every table of this build, the fastest first.
-std::array<Candidate, 3> candidates() {
-  return {{{&avx512_kernels(), supports_avx512()}, {&avx2_kernels(), supports_avx2()}, {&generic_kernels(), true}}};
+std::array<Candidate, 4> candidates() {
+  return {{{&amx_kernels(), supports_amx()},
+           {&avx512_kernels(), supports_avx512()},
+           {&avx2_kernels(), supports_avx2()},
+           {&generic_kernels(), true}}};
 }
 
 #else

@@ -82,6 +82,7 @@ const KernelTable& generic_kernels();
 #if defined(__x86_64__)
 const KernelTable& avx2_kernels();    // AVX2, FMA, F16C
 const KernelTable& avx512_kernels();  // AVX-512 F, BW, DQ, VL, VNNI
+const KernelTable& amx_kernels();     // the same and AMX-INT8
 #endif
 
 }  // namespace inlay::cpu

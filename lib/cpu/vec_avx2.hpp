@@ -80,6 +80,11 @@ struct Avx2 {
   }
 
   // Bytes: four columns of kLanes rows of weights; Ints: an int32 a row.
+  static constexpr bool kMatrixTiles = false;
+  template <class Format>
+  struct MatrixUnit {  // there is none to prepare
+    explicit MatrixUnit(int /*n_tokens*/) {}
+  };
   using Bytes = __m256i;
   using Ints = __m256i;
   static INLAY_INLINE Bytes load_bytes(const void* p) {
@@ -128,7 +133,8 @@ struct Avx2 {
       sum = _mm256_madd_epi16(counts, _mm256_set1_epi32(correction));
     }
     template <int kStep>
-    INLAY_INLINE void add(Bytes weights, Bytes x) {
+    INLAY_INLINE void add(Bytes weights, const std::int8_t* quants) {
+      const Bytes x = broadcast(quants);
       if constexpr (kSigned) {
         // |-128| is 128 as uint8, and 2 * 128 * 127 < 2^15.
         widen(_mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(x, weights)));

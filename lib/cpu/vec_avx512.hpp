@@ -77,6 +77,11 @@ struct Avx512 {
   static INLAY_INLINE float reduce_max(Vec x) { return _mm512_reduce_max_ps(x); }
 
   // Bytes: four columns of kLanes rows of weights; Ints: an int32 a row.
+  static constexpr bool kMatrixTiles = false;
+  template <class Format>
+  struct MatrixUnit {  // there is none to prepare
+    explicit MatrixUnit(int /*n_tokens*/) {}
+  };
   using Bytes = __m512i;
   using Ints = __m512i;
   static INLAY_INLINE Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }
@@ -118,8 +123,8 @@ struct Avx512 {
       sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), counts, _mm512_set1_epi32(correction));
     }
     template <int kStep>
-    INLAY_INLINE void add(Bytes weights, Bytes x) {
-      sum = _mm512_dpbusd_epi32(sum, weights, x);
+    INLAY_INLINE void add(Bytes weights, const std::int8_t* x) {
+      asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum) : "v"(weights), "m"(*reinterpret_cast<const int*>(x)));
     }
     [[nodiscard]] INLAY_INLINE Ints total() const { return sum; }
   };

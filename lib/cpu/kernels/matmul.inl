@@ -90,7 +90,7 @@ INLAY_INLINE typename Isa::Vec token_block(const std::byte* planes, const BlockS
     typename U::Dot dot;
     dot.start(count.total(), correction_of<U>(x, g.value));
     unroll<kGroupSteps>([&](auto s) INLAY_INLINE_LAMBDA {
-      dot.template add<s.value>(quants[s.value], Isa::broadcast(x.quants + 4 * (g.value * kGroupSteps + s.value)));
+      dot.template add<s.value>(quants[s.value], x.quants + 4 * (g.value * kGroupSteps + s.value));
     });
     dots[g.value] = Isa::to_floats(dot.total());
   });
@@ -184,7 +184,7 @@ INLAY_INLINE void add_chunk(const Chunk& chunk, int row, int n, const Activation
         constexpr int kStep = g.value * kGroupSteps + s.value;
         const auto quants = Isa::load_bytes(chunk.quants[j * kSteps + kStep] + 4 * row);
         unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
-          sums[t.value].template add<s.value>(quants, Isa::broadcast(x[t.value].quants + 4 * kStep));
+          sums[t.value].template add<s.value>(quants, x[t.value].quants + 4 * kStep);
         });
       });
       unroll<kTokens>(
@@ -211,6 +211,11 @@ void tile(const Chunk& chunk, int n, const ActivationBlock* x, std::size_t strid
   }
 }
 
+/// For instruction sets with matrix tiles (Isa::kMatrixTiles), kernels/matmul_amx.inl: kTokenTile tokens at once.
+template <class Isa, class U>
+void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool first, float* out,
+                    std::size_t out_stride);
+
 /// All tokens, cut into the widest tiles.
 template <class Isa, class U>
 INLAY_INLINE void all_tokens(const MatmulArgs& args, const Chunk& chunk, int block, int n, int row) {
@@ -220,6 +225,13 @@ INLAY_INLINE void all_tokens(const MatmulArgs& args, const Chunk& chunk, int blo
     float* out = args.out + static_cast<std::size_t>(token) * args.out_stride + row;
     const int left = kTokenTile - token % kTokenTile;
     const int width = left < args.x.n_rows - token ? left : args.x.n_rows - token;
+    if constexpr (Isa::kMatrixTiles && U::P::kGroup == 32) {  // tiles of 16 columns gained nothing
+      if (width == kTokenTile) {
+        tile_of_tokens<Isa, U>(chunk, n, x, block == 0, out, args.out_stride);
+        token += kTokenTile;
+        continue;
+      }
+    }
     const auto run = [&](auto tokens) INLAY_INLINE_LAMBDA {
       tile<Isa, U, tokens.value>(chunk, n, x, at.stride, block == 0, out, args.out_stride);
       token += tokens.value;
@@ -340,6 +352,7 @@ template <class Isa, class Format>
 void matmul(const MatmulArgs& args) {
   int row = args.row_begin;
   if (args.x.n_rows > 1) {
+    [[maybe_unused]] const typename Isa::template MatrixUnit<Format> unit(args.x.n_rows);
     const int n_round = args.panels != nullptr ? kPanelsARound : 1;  // there is memory to pack one
     while (row + kPanelRows <= args.row_end) {
       const int left = (args.row_end - row) / kPanelRows;
