@@ -149,7 +149,7 @@ typedef struct inlay_model_options {
   int32_t device_index;     /* 0 */
   int32_t threads;          /* CPU threads of a forward pass, the caller's included, 0..1024; 0: one per core */
   int32_t batch_rows;       /* 256: most token rows of one forward pass, 1..4096; longer prompts run in chunks of it */
-  const char* cpu_isa;      /* NULL or the kernels to use: "generic", "avx2", "avx512"; INLAY_UNSUPPORTED if missing */
+  const char* cpu_isa;      /* NULL or the kernels to use: "generic", "avx2", "avx512", "amx"; INLAY_UNSUPPORTED if missing */
   inlay_progress_fn progress; /* NULL; of opening. INLAY_STOP ends it with INLAY_CANCELLED */
   void* progress_user_data;
   inlay_log_fn log; /* NULL. Like parallel_for, it and its user data must outlive the model and its sessions */

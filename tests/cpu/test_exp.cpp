@@ -21,7 +21,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 ExpFunction exp_of([[maybe_unused]] const char* table) {
 #if defined(__x86_64__)
   if (std::strcmp(table, "avx2") == 0) return inlay::test::exp_avx2;
-  if (std::strcmp(table, "avx512") == 0) return inlay::test::exp_avx512;
+  if (std::strcmp(table, "avx512") == 0 || std::strcmp(table, "amx") == 0) return inlay::test::exp_avx512;
 #endif
   return nullptr;
 }
