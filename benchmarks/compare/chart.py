@@ -4,12 +4,13 @@ from xml.sax.saxutils import escape
 
 from .table import share, short_model, speed, test_name
 
-WIDTH = 880
-LABEL_WIDTH, BAR_WIDTH = 250, 330
+WIDTH = 900
+LABEL_WIDTH, BAR_WIDTH = 200, 300
 ROW_HEIGHT, BAR_HEIGHT, GROUP_HEIGHT, HEAD_HEIGHT, FOOT_HEIGHT = 26, 16, 34, 62, 34
 
 STYLE = """
 text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
+.page { fill: #ffffff }
 .title { font-size: 17px; font-weight: 600 }
 .group { font-weight: 600 }
 .small { font-size: 12px; fill: #59636e }
@@ -17,7 +18,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-s
 .ratio { font-weight: 600 }
 .grid { stroke: #d1d9e0; stroke-width: 1 } .one { stroke: #59636e; stroke-width: 1.5; stroke-dasharray: 4 3 }
 @media (prefers-color-scheme: dark) {
-  text { fill: #e6edf3 } .small { fill: #9198a1 }
+  .page { fill: #0d1117 } text { fill: #e6edf3 } .small { fill: #9198a1 }
   .faster { fill: #3fb68b } .slower { fill: #e09f5a }
   .grid { stroke: #3d444d } .one { stroke: #9198a1 }
 }
@@ -49,8 +50,9 @@ def label(cell: dict[str, Any]) -> str:
 
 
 def remark(cell: dict[str, Any]) -> str:
-    words = f"{speed(cell, 'inlay')} vs {speed(cell, 'llama.cpp')}"
-    return words + (f", {share(cell, 'inlay')} of bandwidth" if share(cell, "inlay") else "")
+    own, unit = speed(cell, "inlay").split()
+    words = f"{own} vs {speed(cell, 'llama.cpp').split()[0]} {unit}"
+    return words + (f", {share(cell, 'inlay')} of the bandwidth" if share(cell, "inlay") else "")
 
 
 def bar(cell: dict[str, Any], y: float, scale: float) -> list[str]:
@@ -67,13 +69,17 @@ def bar(cell: dict[str, Any], y: float, scale: float) -> list[str]:
     return parts
 
 
-def grid(largest: float, scale: float, bottom: float) -> list[str]:
-    parts = []
+def grid(largest: float, scale: float, top: float, bottom: float) -> list[str]:
     step = step_of(largest)
-    for i in range(int(largest / step + 1e-9) + 1):
-        x = LABEL_WIDTH + i * step * scale
-        parts += [line(x, HEAD_HEIGHT, bottom, "grid"), text(x, bottom + 15, f"{i * step:g}x", "small", "middle")]
-    return parts
+    ratios = [i * step for i in range(int(largest / step + 1e-9) + 1)]
+    lines = [line(LABEL_WIDTH + ratio * scale, top, bottom, "grid") for ratio in ratios]
+    return lines + [line(LABEL_WIDTH + scale, top, bottom, "one")]
+
+
+def axis(largest: float, scale: float, y: float) -> list[str]:
+    step = step_of(largest)
+    ratios = [i * step for i in range(int(largest / step + 1e-9) + 1)]
+    return [text(LABEL_WIDTH + ratio * scale, y, f"{ratio:g}x", "small", "middle") for ratio in ratios]
 
 
 def to_svg(document: dict[str, Any]) -> str:
@@ -86,16 +92,20 @@ def to_svg(document: dict[str, Any]) -> str:
     machine = document["machine"]
     title = f"Speed of inlay relative to llama.cpp ({document['isa'] or 'both built for this CPU'})"
     subtitle = f"{machine['cpu']}, {machine['cores']} cores; median of {document['rounds']} rounds; longer is faster"
-    parts = [text(16, 26, title, "title"), text(16, 46, subtitle, "small"), *grid(largest, scale, bottom)]
+    # A page of its own, for viewers that show a dark page and do not tell the picture.
+    parts = [f'<rect width="{WIDTH}" height="{height}" rx="6" class="page"/>']
+    parts += [text(16, 26, title, "title"), text(16, 46, subtitle, "small")]
+    parts.append(text(LABEL_WIDTH + BAR_WIDTH + 64, HEAD_HEIGHT + 23, "inlay vs llama.cpp", "small"))
     y = float(HEAD_HEIGHT)
     for (model, threads), cells in groups:
         heading = f"{short_model(model)}, {threads} thread{'s' * (threads != 1)}"
         parts.append(text(16, y + 23, heading, "group"))
         y += GROUP_HEIGHT
+        parts += grid(largest, scale, y, y + ROW_HEIGHT * len(cells))
         for cell in cells:
             parts += bar(cell, y + (ROW_HEIGHT - BAR_HEIGHT) / 2, scale)
             y += ROW_HEIGHT
-    parts.append(line(LABEL_WIDTH + scale, HEAD_HEIGHT, bottom, "one"))
-    parts.append(text(WIDTH - 16, bottom + 15, "dashed: llama.cpp", "small", "end"))
+    parts += axis(largest, scale, bottom + 16)
+    parts.append(text(WIDTH - 16, bottom + 16, "dashed line: as fast as llama.cpp", "small", "end"))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
     return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", *parts, "</svg>", ""])

@@ -44,39 +44,47 @@ class EngineProcess:
 
     def bury(self) -> str:
         """How the process has ended."""
-        status = self.process.wait() if self.process else 0
-        self.process = None
-        if status < 0:
-            return f"crashed ({signal.Signals(-status).name})"
-        return f"ended with status {status}"
+        status = self.close()
+        return f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended with status {status}"
 
-    def close(self) -> None:
-        if self.process and self.process.stdin:
-            self.process.stdin.close()
-            self.process.wait()
-        self.process = None
+    def close(self) -> int:
+        """Ends the process, if there is one, and returns its status."""
+        process, self.process = self.process, None
+        if process is None:
+            return 0
+        for pipe in process.stdin, process.stdout:
+            try:
+                if pipe:
+                    pipe.close()
+            except BrokenPipeError:  # what was left to write
+                continue
+        return process.wait()
 
-    def cpu_seconds(self) -> float:
-        """CPU time of all threads so far."""
-        nanoseconds = 0
+    def look(self) -> tuple[bool, float]:
+        """Whether no thread runs or wants to, and the CPU seconds of all threads so far."""
+        asleep, nanoseconds = True, 0
         tasks = pathlib.Path(f"/proc/{self.process.pid}/task") if self.process else None
         for task in tasks.iterdir() if tasks else ():
             try:
                 nanoseconds += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+                state = (task / "stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[0]
             except OSError:  # the thread has just ended
                 continue
-        return nanoseconds / 1e9
+            asleep = asleep and state != "R"
+        return asleep, nanoseconds / 1e9
 
     def wait_until_idle(self) -> float:
         """Threads may spin for a while after a call. Returns how long it took until none did."""
         start = time.perf_counter()
         while self.process:
-            before = self.cpu_seconds()
+            (asleep_before, seconds_before) = self.look()
             time.sleep(IDLE_LOOK_SECONDS)
+            (asleep, seconds) = self.look()
             waited = time.perf_counter() - start
-            if self.cpu_seconds() - before < IDLE_SHARE * IDLE_LOOK_SECONDS:
+            if asleep_before and asleep and seconds - seconds_before < IDLE_SHARE * IDLE_LOOK_SECONDS:
                 return waited
             if waited > IDLE_LIMIT_SECONDS:
+                self.process.kill()
                 raise EngineFailed(f"{self.name} still uses the CPU {waited:.0f} s after its last call")
         return 0.0
 

@@ -70,22 +70,28 @@ class Comparison:
 
     def run_round(self, result: CellResult, engine: str, run: Callable[..., float], number: int) -> None:
         for variant, samples in result.seconds[engine].items():
+            self.quiet_others(result, engine)
             try:
-                self.quiet_others(engine)
                 taken = run(engine, variant, result.cell, number < 0)
             except EngineFailed as error:
-                result.errors[engine] = str(error)
-                self.about.pop(engine, None)
-                self.engines[engine].close()
+                self.give_up(result, engine, error)
                 return
             if number >= 0:
                 samples.append(taken)
 
-    def quiet_others(self, engine: str) -> None:
+    def quiet_others(self, result: CellResult, engine: str) -> None:
         for other in ENGINES:
-            if other != engine:
-                waited = self.engines[other].wait_until_idle()
+            try:
+                waited = self.engines[other].wait_until_idle() if other != engine else 0.0
                 self.longest_wait_seconds = max(self.longest_wait_seconds, waited)
+            except EngineFailed as error:
+                self.give_up(result, other, error)
+
+    def give_up(self, result: CellResult, engine: str, error: EngineFailed) -> None:
+        """The engine starts anew with the next cell."""
+        result.errors[engine] = str(error)
+        self.about.pop(engine, None)
+        self.engines[engine].close()
 
     def evaluate(self, engine: str, variant: str, cell: Cell, warm_up: bool) -> float:
         process = self.engines[engine]
