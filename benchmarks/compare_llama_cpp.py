@@ -3,19 +3,20 @@
 
     benchmarks/compare_llama_cpp.py MODEL.gguf... [--threads 1,2] [--json OUT.json] [--svg OUT.svg]
 
-Builds inlay (the release preset) and, into a virtual environment below build/, a pinned llama-cpp-python, both compiled
-for this machine; --isa avx2 holds both to AVX2. Every engine lives in a process of its own, loads the model once for each
-number of threads, and sleeps while the other one is measured. A measurement is a round of each in turn (A B A B ...)
-after a warm-up; the ratio is that of the medians. llama.cpp runs with and without flash attention in every round, and the
-better of the two counts.
+Builds inlay (the release preset) and, into a virtual environment below build/, a pinned llama-cpp-python, both
+compiled for this machine; --isa avx2 holds both to AVX2. Every engine lives in a process of its own, loads the model
+once for each number of threads, and sleeps while the other one is measured. A measurement is a round of each in turn
+(A B A B ...) after a warm-up; the ratio is that of the medians. llama.cpp runs with and without flash attention in
+every round, and the better of the two counts.
 
 prefill     evaluates N tokens from an empty context, with the logits of the last one
 decode      evaluates tokens one by one behind `depth` others, with the logits of each; no sampling on either side
 first token from opening the file, which lies in the page cache, to the first token behind a prompt of 32, in a fresh
             process with the engine's libraries loaded
 
-Decode rows show the share of the read bandwidth, which inlay-bench measures before and after: bytes of the weights and of
-the KV cache (F16) that a token reads, times tokens a second. An engine that crashes loses its cell; the rest goes on.
+Decode rows show the share of the read bandwidth, which inlay-bench measures before and after: bytes of the weights and
+of the KV cache (F16) that a token reads, times tokens a second. An engine that crashes loses its cell; the rest goes
+on.
 """
 import argparse
 import json

@@ -62,7 +62,8 @@ def bar(cell: dict[str, Any], y: float, scale: float) -> list[str]:
         return [*parts, text(LABEL_WIDTH + 6, y + 12.5, failed, "small")]
     width = cell["ratio"] * scale
     kind = "faster" if cell["ratio"] >= 1 else "slower"
-    parts.append(f'<rect x="{LABEL_WIDTH}" y="{y:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}" rx="2" class="{kind}"/>')
+    place = f'x="{LABEL_WIDTH}" y="{y:.1f}" width="{width:.1f}" height="{BAR_HEIGHT}"'
+    parts.append(f'<rect {place} rx="2" class="{kind}"/>')
     after = LABEL_WIDTH + BAR_WIDTH + 8
     parts.append(text(after + 46, y + 12.5, f"{cell['ratio']:.2f}x", "ratio", "end"))
     parts.append(text(after + 56, y + 12.5, remark(cell), "small"))
@@ -107,5 +108,6 @@ def to_svg(document: dict[str, Any]) -> str:
             y += ROW_HEIGHT
     parts += axis(largest, scale, bottom + 16)
     parts.append(text(WIDTH - 16, bottom + 16, "dashed line: as fast as llama.cpp", "small", "end"))
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">'
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
     return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", *parts, "</svg>", ""])

@@ -15,8 +15,8 @@ PEER_VERSION = "0.3.36"
 # The AMX path of this version crashes on batches of several tokens. -march=native would switch it on.
 WITHOUT_AMX = "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
 NATIVE = ["-DGGML_NATIVE=ON"]
-AVX2_ONLY = ["-DGGML_NATIVE=OFF", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_BMI2=ON",
-             "-DGGML_AVX512=OFF", "-DGGML_AVX_VNNI=OFF"]  # fmt: skip
+AVX2_ONLY = ["-DGGML_NATIVE=OFF", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON",
+             "-DGGML_BMI2=ON", "-DGGML_AVX512=OFF", "-DGGML_AVX_VNNI=OFF"]  # fmt: skip
 
 
 class SetupError(Exception):
@@ -82,7 +82,8 @@ def install_peer(folder: pathlib.Path | None, isa: str | None) -> pathlib.Path:
     venv.create(folder, with_pip=True)
     # The cache of pip may hold a build with other flags.
     command = [str(python), "-m", "pip", "install", "--no-cache-dir", "--no-binary", PEER_PACKAGE]
-    variables = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **os.environ, "CMAKE_ARGS": cmake_arguments(isa)}
+    variables = {"CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count() or 1), **os.environ}
+    variables["CMAKE_ARGS"] = cmake_arguments(isa)
     run_logged([*command, f"{PEER_PACKAGE}=={PEER_VERSION}"], folder / "install.log", variables)
     return python
 

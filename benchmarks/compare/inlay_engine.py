@@ -58,8 +58,8 @@ def initialised(library: ctypes.CDLL, options: Any, function: str) -> Any:
 class InlayEngine:
     """A session that is always brought back to `depth` evaluated tokens and one that waits.
 
-    Rewinding leaves the last token to be evaluated again, so a session at rest holds depth + 1 tokens: the first forward
-    pass of a measurement evaluates the one that waits, and no token is evaluated twice.
+    Rewinding leaves the last token to be evaluated again, so a session at rest holds depth + 1 tokens: the first
+    forward pass of a measurement evaluates the one that waits, and no token is evaluated twice.
     """
 
     def __init__(self, library: str) -> None:

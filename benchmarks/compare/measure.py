@@ -51,7 +51,9 @@ class CellResult:
 class Comparison:
     """Both engines on one model with one number of threads."""
 
-    def __init__(self, engines: dict[str, EngineProcess], model: str, threads: int, isa: str | None, context: int) -> None:
+    def __init__(
+        self, engines: dict[str, EngineProcess], model: str, threads: int, isa: str | None, context: int
+    ) -> None:
         self.engines = engines
         self.model, self.threads, self.isa, self.context = model, threads, isa, context
         self.about: dict[str, dict[str, Any]] = {}

@@ -46,7 +46,8 @@ def aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
 
     def line(cells: list[str]) -> str:
-        padded = [text.rjust(width) if i in RIGHT else text.ljust(width) for i, (text, width) in enumerate(zip(cells, widths))]
+        sides = [str.rjust if i in RIGHT else str.ljust for i in range(len(cells))]
+        padded = [side(text, width) for side, text, width in zip(sides, cells, widths, strict=True)]
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join("-" * (width + 1) + (":" if i in RIGHT else "-") for i, width in enumerate(widths)) + "|"
