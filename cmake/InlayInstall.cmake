@@ -1,4 +1,4 @@
-# cmake --install: both libraries, headers, inlay-run, and what find_package and pkg-config need.
+# cmake --install: both libraries, headers, the programs, and what find_package and pkg-config need.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/inlay)
@@ -7,9 +7,11 @@ install(EXPORT inlayTargets NAMESPACE inlay:: DESTINATION ${package_dir})
 install(FILES include/inlay.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY include/inlay DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
-if(TARGET inlay-run)
-  install(TARGETS inlay-run)
-endif()
+foreach(program inlay-run inlay-bench)
+  if(TARGET ${program})
+    install(TARGETS ${program})
+  endif()
+endforeach()
 
 configure_package_config_file(cmake/inlayConfig.cmake.in inlayConfig.cmake INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(inlayConfigVersion.cmake COMPATIBILITY SameMinorVersion)

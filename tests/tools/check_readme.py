@@ -86,6 +86,7 @@ def make_sandbox(options):
         write_program(sandbox / "bin" / name, body)
     for script in "examples/quickstart.sh", "tests/run.sh", ".ci/run":
         write_program(checkout / script, SCRIPT_STAND_IN)
+    write_program(checkout / "benchmarks/compare_llama_cpp.py", 'exec "$ROOT/$0" "$@"')
     write_program(checkout / "examples/fetch_model.sh", 'echo "$SANDBOX/model.gguf"')
     build = checkout / "build/release"
     build.mkdir(parents=True)
