@@ -1,4 +1,4 @@
-# cmake --install: both libraries, headers, inlay-run, and what find_package and pkg-config need.
+# cmake --install: both libraries, headers, the programs, and what find_package and pkg-config need.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/inlay)
@@ -8,7 +8,7 @@ install(FILES include/inlay.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY include/inlay DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 if(TARGET inlay-run)
-  install(TARGETS inlay-run)
+  install(TARGETS inlay-run inlay-quantize)
 endif()
 
 configure_package_config_file(cmake/inlayConfig.cmake.in inlayConfig.cmake INSTALL_DESTINATION ${package_dir})
