@@ -106,7 +106,8 @@ inlay::Result<Made> make(const Shape& shape, const inlay::Mix& mix, std::uint32_
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const Matrix& tensor = tensors[i];
     if (tensor.rows == 0) {
-      INLAY_TRY(out.write(std::as_bytes(std::span(pools.gaussian(tensor.columns, 1.0F, kNormSpread)))));
+      const std::vector<float> norm = pools.gaussian(tensor.columns, 1.0F, kNormSpread);
+      INLAY_TRY(out.write(std::as_bytes(std::span(norm))));
     } else {
       const float deviation = tensor.gain / std::sqrt(static_cast<float>(tensor.columns));
       INLAY_TRY(pools.write(formats[i], tensor.rows, tensor.columns, deviation, out));
