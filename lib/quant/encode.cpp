@@ -42,20 +42,23 @@ using SmallLevels = std::array<int, kSmallBlock>;
 /// Sets the block's scale and returns the levels in [low, high].
 template <class Block>
 SmallLevels fit_scaled(const Weights<Block>& x, int low, int high, Block& block) {
-  block.d = to_finite_half(fit_scale(x, low, high, StoredAs::kHalf));
+  const Candidates candidates = scale_candidates(x, low, high, StoredAs::kHalf);
+  const Line line = candidates.choose(candidates.first().error.largest);
+  block.d = to_finite_half(line.scale);
   SmallLevels levels;
-  nearest_levels(x, half_to_float(block.d), 0.0F, low, high, levels.data());
+  nearest_levels(x, line, low, high, levels.data());
   return levels;
 }
 
 /// Sets the block's scale and offset and returns the levels in [0, high].
 template <class Block>
 SmallLevels fit_line(const Weights<Block>& x, int high, Block& block) {
-  const AffineFit fit = fit_affine(x, high, OffsetSign::kAny, StoredAs::kHalf);
-  block.d = to_finite_half(fit.scale);
-  block.m = to_finite_half(fit.offset);
+  const Candidates candidates = line_candidates(x, high, OffsetSign::kAny, StoredAs::kHalf);
+  const Line line = candidates.choose(candidates.first().error.largest);
+  block.d = to_finite_half(line.scale);
+  block.m = to_finite_half(line.offset);
   SmallLevels levels;
-  nearest_levels(x, half_to_float(block.d), half_to_float(block.m), 0, high, levels.data());
+  nearest_levels(x, line, 0, high, levels.data());
   return levels;
 }
 
@@ -102,7 +105,7 @@ template <int Groups>
 SuperLevels levels_of(const SuperWeights& x, const GroupScales<Groups>& scales, int low, int high) {
   SuperLevels levels;
   for (int g = 0; g < Groups; ++g) {
-    nearest_levels(group_of<Groups>(x, g), scales.scale(g), 0.0F, low, high, &levels[g * kSuperBlock / Groups]);
+    nearest_levels(group_of<Groups>(x, g), scales.line(g), low, high, &levels[g * kSuperBlock / Groups]);
   }
   return levels;
 }
@@ -111,7 +114,7 @@ template <int Groups>
 SuperLevels levels_of(const SuperWeights& x, const GroupLines<Groups>& lines, int high) {
   SuperLevels levels;
   for (int g = 0; g < Groups; ++g) {
-    nearest_levels(group_of<Groups>(x, g), lines.scale(g), lines.offset(g), 0, high, &levels[g * kSuperBlock / Groups]);
+    nearest_levels(group_of<Groups>(x, g), lines.line(g), 0, high, &levels[g * kSuperBlock / Groups]);
   }
   return levels;
 }

@@ -1,11 +1,12 @@
 // Every group is fitted alone first, which fixes the block's scales. Then the groups' levels and the block's scales are
 // improved in turn for what the other ones are now, as long as the error shrinks.
+//
+// Least squares alone clips the outliers of wide groups. The block's largest error is capped at about the least that
+// its widest group allows; the other groups, whose errors stay below that anyway, are free.
 #include "quant/group_fit.hpp"
 
 #include <algorithm>
 #include <cmath>
-
-#include "quant/scale_fit.hpp"
 
 namespace inlay {
 namespace {
@@ -18,61 +19,49 @@ std::uint16_t to_finite_half(double value) {
   return float_to_half(std::clamp(static_cast<float>(value), -kLargestHalf, kLargestHalf));
 }
 
-template <int Groups>
-float error_of(const SuperWeights& x, const GroupScales<Groups>& scales, int low, int high) {
-  float error = 0.0F;
-  for (int g = 0; g < Groups; ++g) error += squared_error(group_of<Groups>(x, g), scales.scale(g), 0.0F, low, high);
-  return error;
+/// The error of a whole block; `fit` is a GroupScales or GroupLines.
+template <int Groups, class Fit>
+FitError error_of(const SuperWeights& x, const Fit& fit, int low, int high) {
+  FitError total;
+  for (int g = 0; g < Groups; ++g) {
+    const FitError error = fit_error(group_of<Groups>(x, g), fit.line(g), low, high);
+    total.squares += error.squares;
+    total.largest = std::max(total.largest, error.largest);
+  }
+  return total;
+}
+
+template <std::size_t Groups>
+float cap_of(const std::array<Candidates, Groups>& candidates) {
+  float cap = 0.0F;
+  for (const Candidates& group : candidates) cap = std::max(cap, group.least_largest());
+  return cap;
 }
 
 /// The least-squares d for the levels that the weights have now.
 template <int Groups>
-std::uint16_t solve_d(const SuperWeights& x, const GroupScales<Groups>& scales, int low, int high) {
+void solve_d(const SuperWeights& x, GroupScales<Groups>& scales, int low, int high) {
   double xs = 0.0;
   double ss = 0.0;
   for (int g = 0; g < Groups; ++g) {
-    const LevelSums sums = level_sums(group_of<Groups>(x, g), scales.scale(g), 0.0F, low, high);
+    const LevelSums sums = level_sums(group_of<Groups>(x, g), scales.line(g), low, high);
     const double level = scales.levels[g];
     xs += level * sums.xq;
     ss += level * level * sums.qq;
   }
-  return ss > 0.0 ? to_finite_half(xs / ss) : scales.d;
-}
-
-template <int Groups>
-void choose_scale(std::span<const float> x, GroupScales<Groups>& scales, int group, int low, int high, int scale_low,
-                  int scale_high) {
-  const float d = half_to_float(scales.d);
-  const int middle = scales.levels[group];
-  float best = HUGE_VALF;
-  for (int level = std::max(middle - kNeighbours, scale_low); level <= std::min(middle + kNeighbours, scale_high);
-       ++level) {
-    const float error = squared_error(x, d * static_cast<float>(level), 0.0F, low, high);
-    if (!(error < best)) continue;
-    best = error;
-    scales.levels[group] = level;
-  }
-}
-
-template <int Groups>
-float error_of(const SuperWeights& x, const GroupLines<Groups>& lines, int high) {
-  float error = 0.0F;
-  for (int g = 0; g < Groups; ++g) {
-    error += squared_error(group_of<Groups>(x, g), lines.scale(g), lines.offset(g), 0, high);
-  }
-  return error;
+  if (ss > 0.0) scales.d = to_finite_half(xs / ss);
 }
 
 /// The least-squares d and dmin for the levels that the weights have now.
 template <int Groups>
-void solve_d(const SuperWeights& x, GroupLines<Groups>& lines, int high) {
+void solve_d(const SuperWeights& x, GroupLines<Groups>& lines, int low, int high) {
   double ss = 0.0;  // s: a weight's level times its group's scale level; m: the group's minimum level
   double sm = 0.0;
   double mm = 0.0;
   double xs = 0.0;
   double xm = 0.0;
   for (int g = 0; g < Groups; ++g) {
-    const LevelSums sums = level_sums(group_of<Groups>(x, g), lines.scale(g), lines.offset(g), 0, high);
+    const LevelSums sums = level_sums(group_of<Groups>(x, g), lines.line(g), low, high);
     const double scale = lines.levels[g].scale;
     const double minimum = lines.levels[g].minimum;
     ss += scale * scale * sums.qq;
@@ -90,78 +79,111 @@ void solve_d(const SuperWeights& x, GroupLines<Groups>& lines, int high) {
   lines.dmin = to_finite_half(std::max((xs * sm - xm * ss) / determinant, 0.0));
 }
 
+/// What a format allows.
+struct Limits {
+  int low;  // levels of a weight
+  int high;
+  int scale_low;  // levels of a scale or minimum
+  int scale_high;
+};
+
+/// Gives one group the best scale level near the one that it has.
 template <int Groups>
-void choose_line(std::span<const float> x, GroupLines<Groups>& lines, int group, int high, int scale_high) {
-  const float d = half_to_float(lines.d);
-  const float dmin = half_to_float(lines.dmin);
+void choose_levels(std::span<const float> x, GroupScales<Groups>& scales, int group, const Limits& limits, float cap) {
+  const int middle = scales.levels[group];
+  GroupScales<Groups> trial = scales;
+  FitError least = fit_error(x, scales.line(group), limits.low, limits.high);
+  const int last = std::min(middle + kNeighbours, limits.scale_high);
+  for (int level = std::max(middle - kNeighbours, limits.scale_low); level <= last; ++level) {
+    trial.levels[group] = level;
+    const FitError error = fit_error(x, trial.line(group), limits.low, limits.high);
+    if (!is_better(error, least, cap)) continue;
+    least = error;
+    scales.levels[group] = level;
+  }
+}
+
+/// The same for its scale and minimum.
+template <int Groups>
+void choose_levels(std::span<const float> x, GroupLines<Groups>& lines, int group, const Limits& limits, float cap) {
   const int scale = lines.levels[group].scale;
   const int minimum = lines.levels[group].minimum;
-  float best = HUGE_VALF;
-  for (int s = std::max(scale - kNeighbours, 0); s <= std::min(scale + kNeighbours, scale_high); ++s) {
-    for (int m = std::max(minimum - kNeighbours, 0); m <= std::min(minimum + kNeighbours, scale_high); ++m) {
-      const float error = squared_error(x, d * static_cast<float>(s), -dmin * static_cast<float>(m), 0, high);
-      if (!(error < best)) continue;
-      best = error;
-      lines.levels[group] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
+  GroupLines<Groups> trial = lines;
+  FitError least = fit_error(x, lines.line(group), limits.low, limits.high);
+  for (int s = std::max(scale - kNeighbours, 0); s <= std::min(scale + kNeighbours, limits.scale_high); ++s) {
+    for (int m = std::max(minimum - kNeighbours, 0); m <= std::min(minimum + kNeighbours, limits.scale_high); ++m) {
+      trial.levels[group] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
+      const FitError error = fit_error(x, trial.line(group), limits.low, limits.high);
+      if (!is_better(error, least, cap)) continue;
+      least = error;
+      lines.levels[group] = trial.levels[group];
     }
   }
+}
+
+template <int Groups, class Fit>
+Fit improved(const SuperWeights& x, Fit best, const Limits& limits, float cap) {
+  FitError least = error_of<Groups>(x, best, limits.low, limits.high);
+  for (int round = 0; round < kRounds && least.squares > 0.0F; ++round) {
+    Fit next = best;
+    for (int g = 0; g < Groups; ++g) choose_levels(group_of<Groups>(x, g), next, g, limits, cap);
+    const auto keep_if_better = [&] {
+      const FitError error = error_of<Groups>(x, next, limits.low, limits.high);
+      if (!is_better(error, least, cap)) return false;
+      least = error;
+      best = next;
+      return true;
+    };
+    const bool levels_help = keep_if_better();
+    solve_d(x, next, limits.low, limits.high);
+    if (!keep_if_better() && !levels_help) break;
+  }
+  return best;
 }
 
 }  // namespace
 
 template <int Groups>
 GroupScales<Groups> fit_group_scales(const SuperWeights& x, int low, int high, int scale_low, int scale_high) {
-  std::array<float, Groups> scales;
-  for (int g = 0; g < Groups; ++g) scales[g] = fit_scale(group_of<Groups>(x, g), low, high, StoredAs::kFloat);
-  GroupScales<Groups> best;
-  best.d = to_finite_half(fit_scale(scales, scale_low, scale_high, StoredAs::kFloat));
+  std::array<Candidates, Groups> candidates;
   for (int g = 0; g < Groups; ++g) {
-    best.levels[g] = nearest_level(scales[g], half_to_float(best.d), scale_low, scale_high);
+    candidates[g] = scale_candidates(group_of<Groups>(x, g), low, high, StoredAs::kFloat);
   }
-  float least = error_of(x, best, low, high);
-  for (int round = 0; round < kRounds && least > 0.0F; ++round) {
-    GroupScales<Groups> next = best;
-    for (int g = 0; g < Groups; ++g) {
-      choose_scale(group_of<Groups>(x, g), next, g, low, high, scale_low, scale_high);
-    }
-    next.d = solve_d(x, next, low, high);
-    const float error = error_of(x, next, low, high);
-    if (!(error < least)) break;
-    least = error;
-    best = next;
+  const float cap = cap_of(candidates);
+  std::array<float, Groups> scales;
+  for (int g = 0; g < Groups; ++g) scales[g] = candidates[g].choose(cap).scale;
+  GroupScales<Groups> fit;
+  fit.d = to_finite_half(scale_candidates(scales, scale_low, scale_high, StoredAs::kFloat).choose(HUGE_VALF).scale);
+  for (int g = 0; g < Groups; ++g) {
+    fit.levels[g] = nearest_level(scales[g], half_to_float(fit.d), scale_low, scale_high);
   }
-  return best;
+  return improved<Groups>(x, fit, {low, high, scale_low, scale_high}, cap);
 }
 
 template <int Groups>
 GroupLines<Groups> fit_group_lines(const SuperWeights& x, int high, int scale_high) {
-  std::array<AffineFit, Groups> fits;
+  std::array<Candidates, Groups> candidates;
+  for (int g = 0; g < Groups; ++g) {
+    candidates[g] = line_candidates(group_of<Groups>(x, g), high, OffsetSign::kNotPositive, StoredAs::kFloat);
+  }
+  const float cap = cap_of(candidates);
+  std::array<Line, Groups> lines;
   float largest_scale = 0.0F;
   float largest_minimum = 0.0F;
   for (int g = 0; g < Groups; ++g) {
-    fits[g] = fit_affine(group_of<Groups>(x, g), high, OffsetSign::kNotPositive, StoredAs::kFloat);
-    largest_scale = std::max(largest_scale, fits[g].scale);
-    largest_minimum = std::max(largest_minimum, -fits[g].offset);
+    lines[g] = candidates[g].choose(cap);
+    largest_scale = std::max(largest_scale, lines[g].scale);
+    largest_minimum = std::max(largest_minimum, -lines[g].offset);
   }
-  GroupLines<Groups> best;
-  best.d = to_finite_half(largest_scale / static_cast<float>(scale_high));
-  best.dmin = to_finite_half(largest_minimum / static_cast<float>(scale_high));
+  GroupLines<Groups> fit;
+  fit.d = to_finite_half(largest_scale / static_cast<float>(scale_high));
+  fit.dmin = to_finite_half(largest_minimum / static_cast<float>(scale_high));
   for (int g = 0; g < Groups; ++g) {
-    const int scale = nearest_level(fits[g].scale, half_to_float(best.d), 0, scale_high);
-    const int minimum = nearest_level(-fits[g].offset, half_to_float(best.dmin), 0, scale_high);
-    best.levels[g] = {static_cast<std::uint8_t>(scale), static_cast<std::uint8_t>(minimum)};
+    const int scale = nearest_level(lines[g].scale, half_to_float(fit.d), 0, scale_high);
+    const int minimum = nearest_level(-lines[g].offset, half_to_float(fit.dmin), 0, scale_high);
+    fit.levels[g] = {static_cast<std::uint8_t>(scale), static_cast<std::uint8_t>(minimum)};
   }
-  float least = error_of(x, best, high);
-  for (int round = 0; round < kRounds && least > 0.0F; ++round) {
-    GroupLines<Groups> next = best;
-    for (int g = 0; g < Groups; ++g) choose_line(group_of<Groups>(x, g), next, g, high, scale_high);
-    solve_d(x, next, high);
-    const float error = error_of(x, next, high);
-    if (!(error < least)) break;
-    least = error;
-    best = next;
-  }
-  return best;
+  return improved<Groups>(x, fit, {0, high, 0, scale_high}, cap);
 }
 
 template GroupScales<16> fit_group_scales<16>(const SuperWeights&, int, int, int, int);

@@ -8,6 +8,7 @@
 #include "base/half.hpp"
 #include "quant/formats.hpp"
 #include "quant/packed_scales.hpp"
+#include "quant/scale_fit.hpp"
 
 namespace inlay {
 
@@ -24,7 +25,7 @@ template <int Groups>
 struct GroupScales {
   std::uint16_t d = 0;
   std::array<int, Groups> levels = {};
-  [[nodiscard]] float scale(int group) const { return half_to_float(d) * static_cast<float>(levels[group]); }
+  [[nodiscard]] Line line(int group) const { return {half_to_float(d) * static_cast<float>(levels[group]), 0.0F}; }
 };
 
 /// Scales for weights in [low, high], as levels in [scale_low, scale_high]. For Groups = 16.
@@ -38,9 +39,9 @@ struct GroupLines {
   std::uint16_t d = 0;
   std::uint16_t dmin = 0;
   std::array<ScaleAndMinimum, Groups> levels = {};
-  [[nodiscard]] float scale(int group) const { return half_to_float(d) * static_cast<float>(levels[group].scale); }
-  [[nodiscard]] float offset(int group) const {
-    return -half_to_float(dmin) * static_cast<float>(levels[group].minimum);
+  [[nodiscard]] Line line(int group) const {
+    return {half_to_float(d) * static_cast<float>(levels[group].scale),
+            -half_to_float(dmin) * static_cast<float>(levels[group].minimum)};
   }
 };
 

@@ -1,5 +1,5 @@
-// Both fits try some grids around the one that spans the data, round to each, solve the least-squares problem for the
-// rounded levels, round again to the solution and keep the one that leaves the least error.
+// Candidates come from some grids around the one that spans the data: round to each, solve the least-squares problem
+// for the rounded levels, and see what is left after rounding to the solution.
 #include "quant/scale_fit.hpp"
 
 #include <cmath>
@@ -37,22 +37,14 @@ struct Range {
   [[nodiscard]] Lanes nearest(Lanes value) const { return rounded(larger(low, smaller(high, value))); }
 };
 
-struct Line {
-  float scale = 0.0F;
-  float offset = 0.0F;
-};
+/// 0 for a scale with which every level is 0.
+float reciprocal(float scale) { return std::fabs(scale) < kSmallestWeight ? 0.0F : 1.0F / scale; }
 
-struct Error {
-  float squares = 0.0F;
-  float largest = 0.0F;
-};
-
-/// What is left when every weight takes its nearest level.
 template <int N>
-Error error_of(const Group<N>& group, Line line, const Range& range) {
+FitError error_of(const Group<N>& group, Line line, const Range& range) {
   const Lanes scale = broadcast(line.scale);
   const Lanes offset = broadcast(line.offset);
-  const Lanes inverse = broadcast(std::fabs(line.scale) < kSmallestWeight ? 0.0F : 1.0F / line.scale);
+  const Lanes inverse = broadcast(reciprocal(line.scale));
   Lanes squares = broadcast(0.0F);
   Lanes most = broadcast(0.0F);
   for (const Lanes x : group.x) {
@@ -68,17 +60,6 @@ float as_stored(float value, StoredAs stored) {
   if (stored == StoredAs::kFloat) return value;
   return half_to_float(float_to_half(std::min(std::max(value, -kLargestHalf), kLargestHalf)));
 }
-
-/// The best line so far.
-struct Best {
-  Line line;
-  Error error;
-  void consider(Line candidate, Error found) {
-    if (!(found.squares < error.squares)) return;
-    line = candidate;
-    error = found;
-  }
-};
 
 /// The weight of largest magnitude.
 template <int N>
@@ -109,20 +90,23 @@ float solve_scale(const Group<N>& group, float inverse, const Range& range) {
 }
 
 template <int N>
-float fit_scale_of(const Group<N>& group, int low, int high, StoredAs stored) {
-  const float extreme = extreme_of(group);
-  if (std::fabs(extreme) < kSmallestWeight) return 0.0F;
+Candidates scale_candidates_of(const Group<N>& group, int low, int high, StoredAs stored) {
+  Candidates candidates;
   const Range range(low, high);
-  Best best = {{}, error_of(group, {}, range)};
-  const auto consider = [&](float scale) {
-    const Line line = {as_stored(scale, stored), 0.0F};
-    best.consider(line, error_of(group, line, range));
-  };
-  consider(extreme / static_cast<float>(low));
-  for (int step = -kGridSteps; step <= kGridSteps; ++step) {
-    consider(solve_scale(group, (static_cast<float>(low) + kGridStep * static_cast<float>(step)) / extreme, range));
+  const float extreme = extreme_of(group);
+  if (std::fabs(extreme) < kSmallestWeight) {
+    candidates.add({}, error_of(group, {}, range));
+    return candidates;
   }
-  return best.line.scale;
+  const auto add = [&](float scale) {
+    const Line line = {as_stored(scale, stored), 0.0F};
+    candidates.add(line, error_of(group, line, range));
+  };
+  add(extreme / static_cast<float>(low));
+  for (int step = -kGridSteps; step <= kGridSteps; ++step) {
+    add(solve_scale(group, (static_cast<float>(low) + kGridStep * static_cast<float>(step)) / extreme, range));
+  }
+  return candidates;
 }
 
 /// With the weights measured from `base`.
@@ -156,7 +140,7 @@ Line solve_line(const LevelSums& sums, float base, OffsetSign sign, Line fallbac
 }
 
 template <int N>
-AffineFit fit_affine_of(const Group<N>& group, int high, OffsetSign sign, StoredAs stored) {
+Candidates line_candidates_of(const Group<N>& group, int high, OffsetSign sign, StoredAs stored) {
   Lanes least = group.x[0];
   Lanes most = group.x[0];
   for (const Lanes x : group.x) {
@@ -165,22 +149,45 @@ AffineFit fit_affine_of(const Group<N>& group, int high, OffsetSign sign, Stored
   }
   const float base = sign == OffsetSign::kNotPositive ? std::min(0.0F, smallest(least)) : smallest(least);
   const float span = largest(most) - base;
-  if (!(span >= kSmallestWeight)) return {0.0F, as_stored(base, stored)};
   const Range range(0, high);
-  const auto stored_line = [&](Line line) {
-    return Line{as_stored(std::max(line.scale, 0.0F), stored), as_stored(line.offset, stored)};
+  Candidates candidates;
+  const auto add = [&](Line line) {
+    line = {as_stored(std::max(line.scale, 0.0F), stored), as_stored(line.offset, stored)};
+    candidates.add(line, error_of(group, line, range));
   };
-  const Line plain = stored_line({span / static_cast<float>(high), base});
-  Best best = {plain, error_of(group, plain, range)};
+  if (!(span >= kSmallestWeight)) {
+    add({0.0F, base});
+    return candidates;
+  }
+  add({span / static_cast<float>(high), base});
   for (int step = -kGridSteps; step <= kGridSteps; ++step) {
     const float inverse = (static_cast<float>(high) + kGridStep * static_cast<float>(step)) / span;
-    const Line line = stored_line(solve_line(sums_of(group, base, inverse, range), base, sign, {1.0F / inverse, base}));
-    best.consider(line, error_of(group, line, range));
+    add(solve_line(sums_of(group, base, inverse, range), base, sign, {1.0F / inverse, base}));
   }
-  return {best.line.scale, best.line.offset};
+  return candidates;
 }
 
 }  // namespace
+
+float Candidates::least_largest() const {
+  float least = all_[0].error.largest;
+  for (int i = 1; i < count_; ++i) least = std::min(least, all_[i].error.largest);
+  return least;
+}
+
+Line Candidates::choose(float cap) const {
+  const Candidate* best = &all_[0];
+  for (int i = 1; i < count_; ++i) {
+    if (is_better(all_[i].error, best->error, cap)) best = &all_[i];
+  }
+  return best->line;
+}
+
+bool is_better(FitError error, FitError than, float cap) {
+  const float excess = std::max(error.largest, cap);
+  const float other_excess = std::max(than.largest, cap);
+  return excess != other_excess ? excess < other_excess : error.squares < than.squares;
+}
 
 int nearest_level(float x, float scale, int low, int high) {
   if (scale == 0.0F) return std::clamp(0, low, high);
@@ -188,35 +195,36 @@ int nearest_level(float x, float scale, int low, int high) {
   return static_cast<int>(std::nearbyint(std::clamp(value, static_cast<double>(low), static_cast<double>(high))));
 }
 
-void nearest_levels(std::span<const float> x, float scale, float offset, int low, int high, int* levels) {
-  const float inverse = std::fabs(scale) < kSmallestWeight ? 0.0F : 1.0F / scale;
+void nearest_levels(std::span<const float> x, Line line, int low, int high, int* levels) {
+  const float inverse = reciprocal(line.scale);
   const Range range(low, high);
   with_group(x, [&](const auto& group) {
     for (const Lanes lanes : group.x) {
-      const Lanes q = range.nearest((lanes - offset) * inverse);
+      const Lanes q = range.nearest((lanes - line.offset) * inverse);
       for (int i = 0; i < kLanes; ++i) *levels++ = static_cast<int>(q[i]);
     }
   });
 }
 
-float fit_scale(std::span<const float> x, int low, int high, StoredAs stored) {
-  return with_group(x, [&](const auto& group) { return fit_scale_of(group, low, high, stored); });
+Candidates scale_candidates(std::span<const float> x, int low, int high, StoredAs stored) {
+  return with_group(x, [&](const auto& group) { return scale_candidates_of(group, low, high, stored); });
 }
 
-AffineFit fit_affine(std::span<const float> x, int high, OffsetSign sign, StoredAs stored) {
-  return with_group(x, [&](const auto& group) { return fit_affine_of(group, high, sign, stored); });
+Candidates line_candidates(std::span<const float> x, int high, OffsetSign sign, StoredAs stored) {
+  return with_group(x, [&](const auto& group) { return line_candidates_of(group, high, sign, stored); });
 }
 
-LevelSums level_sums(std::span<const float> x, float scale, float offset, int low, int high) {
-  const float inverse = std::fabs(scale) < kSmallestWeight ? 0.0F : 1.0F / scale;
-  LevelSums sums = with_group(x, [&](const auto& group) { return sums_of(group, offset, inverse, Range(low, high)); });
-  sums.xq += static_cast<double>(offset) * sums.q;
-  sums.x += static_cast<double>(offset) * sums.n;
+LevelSums level_sums(std::span<const float> x, Line line, int low, int high) {
+  const float inverse = reciprocal(line.scale);
+  LevelSums sums =
+      with_group(x, [&](const auto& group) { return sums_of(group, line.offset, inverse, Range(low, high)); });
+  sums.xq += static_cast<double>(line.offset) * sums.q;
+  sums.x += static_cast<double>(line.offset) * sums.n;
   return sums;
 }
 
-float squared_error(std::span<const float> x, float scale, float offset, int low, int high) {
-  return with_group(x, [&](const auto& group) { return error_of(group, {scale, offset}, Range(low, high)).squares; });
+FitError fit_error(std::span<const float> x, Line line, int low, int high) {
+  return with_group(x, [&](const auto& group) { return error_of(group, line, Range(low, high)); });
 }
 
 }  // namespace inlay

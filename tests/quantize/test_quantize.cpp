@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
@@ -92,6 +93,14 @@ std::vector<float> logits_of(const std::string& path) {
   return {logits->begin(), logits->end()};
 }
 
+/// About half above what the types reach on this model; logits that have nothing to do with the source differ by 1.4.
+double logit_error_bound(const std::string& type) {
+  const std::array<std::pair<std::string, double>, 8> bounds = {
+      {{"BF16", 0.01}, {"F", 1e-6}, {"Q8", 0.04}, {"Q6", 0.11}, {"Q5", 0.25}, {"Q4", 0.4}, {"Q3", 0.95}, {"Q2", 1.1}}};
+  return std::find_if(bounds.begin(), bounds.end(), [&](const auto& row) { return type.starts_with(row.first); })
+      ->second;
+}
+
 TEST_CASE_FIXTURE(QuantizeTest, "every type gives a model that runs and is close to the source") {
   const std::vector<float> exact = logits_of(in);
   const OpenedFile source(in);
@@ -117,17 +126,14 @@ TEST_CASE_FIXTURE(QuantizeTest, "every type gives a model that runs and is close
     const double error = relative_error(exact, logits_of(out));
     table +=
         "\n  " + type + " " + std::to_string(error) + ", " + std::to_string(result.mapped.bytes().size()) + " bytes";
-    CHECK(error < (type.starts_with("Q2")           ? 1.0
-                   : type.starts_with("Q3")         ? 0.5
-                   : type == "F32" || type == "F16" ? 1e-6
-                                                    : 0.25));
+    CHECK(error < logit_error_bound(type));
   }
   CHECK(n_files() == 2);
   MESSAGE("relative error of the logits:" << table);
 }
 
 TEST_CASE_FIXTURE(QuantizeTest, "the same bytes with any number of threads, and with the host's") {
-  options.vocab_size = 20000;  // 5 million weights: several windows with one thread
+  options.vocab_size = 9000;  // 2.3 million weights: several windows with one thread
   options.head = test::TinyHead::kTied;
   in = dir.write("in.gguf", test::make_tiny_model(options));
   REQUIRE(run("Q4_K_M", 1).ok());
