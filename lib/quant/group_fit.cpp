@@ -97,7 +97,7 @@ void choose_levels(std::span<const float> x, GroupScales<Groups>& scales, int gr
   for (int level = std::max(middle - kNeighbours, limits.scale_low); level <= last; ++level) {
     trial.levels[group] = level;
     const FitError error = fit_error(x, trial.line(group), limits.low, limits.high);
-    if (!is_better(error, least, cap)) continue;
+    if (!(cost(error, cap) < cost(least, cap))) continue;
     least = error;
     scales.levels[group] = level;
   }
@@ -114,7 +114,7 @@ void choose_levels(std::span<const float> x, GroupLines<Groups>& lines, int grou
     for (int m = std::max(minimum - kNeighbours, 0); m <= std::min(minimum + kNeighbours, limits.scale_high); ++m) {
       trial.levels[group] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
       const FitError error = fit_error(x, trial.line(group), limits.low, limits.high);
-      if (!is_better(error, least, cap)) continue;
+      if (!(cost(error, cap) < cost(least, cap))) continue;
       least = error;
       lines.levels[group] = trial.levels[group];
     }
@@ -129,7 +129,7 @@ Fit improved(const SuperWeights& x, Fit best, const Limits& limits, float cap) {
     for (int g = 0; g < Groups; ++g) choose_levels(group_of<Groups>(x, g), next, g, limits, cap);
     const auto keep_if_better = [&] {
       const FitError error = error_of<Groups>(x, next, limits.low, limits.high);
-      if (!is_better(error, least, cap)) return false;
+      if (!(cost(error, cap) < cost(least, cap))) return false;
       least = error;
       best = next;
       return true;

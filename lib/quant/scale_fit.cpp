@@ -13,9 +13,12 @@ namespace {
 
 constexpr float kGridStep = 0.1F;  // in levels
 constexpr int kGridSteps = 9;      // to either side
+constexpr int kZeroGrids = 4;
+constexpr int kOffsets = 4;        // between the least weight and 0
 // Weights below this are zeros in every format, and their reciprocals would leave the floats.
 constexpr float kSmallestWeight = 1e-15F;
 constexpr float kLargestHalf = 65504.0F;
+constexpr float kExcessWeight = 100000.0F;
 
 template <int N>
 struct Group {
@@ -160,6 +163,16 @@ Candidates line_candidates_of(const Group<N>& group, int high, OffsetSign sign, 
     return candidates;
   }
   add({span / static_cast<float>(high), base});
+  // Grids that leave the least weights out: beside an outlier all others may share a level or two.
+  for (int part = 1; sign == OffsetSign::kNotPositive && base < 0.0F && part <= kOffsets; ++part) {
+    const float offset = base * (1.0F - static_cast<float>(part) / static_cast<float>(kOffsets));
+    add({std::max(largest(most) - offset, 0.0F) / static_cast<float>(high), offset});
+  }
+  // Grids with a level at 0, where weights gather.
+  for (int part = 0; sign == OffsetSign::kNotPositive && base < 0.0F && part <= kZeroGrids; ++part) {
+    const float scale = span / (static_cast<float>(high) - static_cast<float>(part) / static_cast<float>(kZeroGrids));
+    add({scale, std::nearbyint(base / scale) * scale});
+  }
   for (int step = -kGridSteps; step <= kGridSteps; ++step) {
     const float inverse = (static_cast<float>(high) + kGridStep * static_cast<float>(step)) / span;
     add(solve_line(sums_of(group, base, inverse, range), base, sign, {1.0F / inverse, base}));
@@ -178,15 +191,14 @@ float Candidates::least_largest() const {
 Line Candidates::choose(float cap) const {
   const Candidate* best = &all_[0];
   for (int i = 1; i < count_; ++i) {
-    if (is_better(all_[i].error, best->error, cap)) best = &all_[i];
+    if (cost(all_[i].error, cap) < cost(best->error, cap)) best = &all_[i];
   }
   return best->line;
 }
 
-bool is_better(FitError error, FitError than, float cap) {
-  const float excess = std::max(error.largest, cap);
-  const float other_excess = std::max(than.largest, cap);
-  return excess != other_excess ? excess < other_excess : error.squares < than.squares;
+float cost(FitError error, float cap) {
+  const float excess = std::max(error.largest - cap, 0.0F);
+  return error.squares + kExcessWeight * excess * excess;
 }
 
 int nearest_level(float x, float scale, int low, int high) {

@@ -28,8 +28,9 @@ struct FitError {
   float largest = 0.0F;  // magnitude
 };
 
-/// Less beyond the cap on the largest error, or the same and less squared error.
-[[nodiscard]] bool is_better(FitError error, FitError than, float cap);
+/// What the fits minimise: the squared error and a penalty for errors beyond a cap. Least squares alone would let an
+/// outlier go for a little gain in many small weights.
+[[nodiscard]] float cost(FitError error, float cap);
 
 /// The lines worth a look for one group, the first of them being the one that spans the weights.
 class Candidates {
@@ -42,11 +43,11 @@ class Candidates {
   [[nodiscard]] const Candidate& first() const { return all_[0]; }
   /// The least of the largest errors.
   [[nodiscard]] float least_largest() const;
-  /// The least squared error among those whose largest error is at most `cap`, or else comes closest to it.
+  /// The least cost.
   [[nodiscard]] Line choose(float cap) const;
 
  private:
-  std::array<Candidate, 24> all_;
+  std::array<Candidate, 32> all_;
   int count_ = 0;
 };
 
