@@ -14,6 +14,7 @@ namespace inlay {
 namespace {
 
 constexpr int kHalfBlock = kSmallBlock / 2;
+constexpr float kExcessWeight = 1e5F;  // no error is larger than on the grid that spans the block
 constexpr float kLargestHalf = 65504.0F;
 // Above what any quantised format can express (65504 * 128 * 32), and far from the end of the floats.
 constexpr float kLargestWeight = 1e9F;
@@ -43,7 +44,7 @@ using SmallLevels = std::array<int, kSmallBlock>;
 template <class Block>
 SmallLevels fit_scaled(const Weights<Block>& x, int low, int high, Block& block) {
   const Candidates candidates = scale_candidates(x, low, high, StoredAs::kHalf);
-  const Line line = candidates.choose(candidates.first().error.largest);
+  const Line line = candidates.choose({candidates.first().error.largest, kExcessWeight});
   block.d = to_finite_half(line.scale);
   SmallLevels levels;
   nearest_levels(x, line, low, high, levels.data());
@@ -54,7 +55,7 @@ SmallLevels fit_scaled(const Weights<Block>& x, int low, int high, Block& block)
 template <class Block>
 SmallLevels fit_line(const Weights<Block>& x, int high, Block& block) {
   const Candidates candidates = line_candidates(x, high, OffsetSign::kAny, StoredAs::kHalf);
-  const Line line = candidates.choose(candidates.first().error.largest);
+  const Line line = candidates.choose({candidates.first().error.largest, kExcessWeight});
   block.d = to_finite_half(line.scale);
   block.m = to_finite_half(line.offset);
   SmallLevels levels;

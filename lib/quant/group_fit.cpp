@@ -1,8 +1,8 @@
 // Every group is fitted alone first, which fixes the block's scales. Then the groups' levels and the block's scales are
 // improved in turn for what the other ones are now, as long as the error shrinks.
 //
-// Least squares alone clips the outliers of wide groups. The block's largest error is capped at about the least that
-// its widest group allows; the other groups, whose errors stay below that anyway, are free.
+// Least squares alone clips the outliers of wide groups. Errors above about the least that the widest group allows cost
+// extra; the other groups, whose errors stay below that anyway, are free.
 #include "quant/group_fit.hpp"
 
 #include <algorithm>
@@ -11,8 +11,14 @@
 namespace inlay {
 namespace {
 
-constexpr int kRounds = 2;      // of improvement; later ones hardly gain
-constexpr int kNeighbours = 1;  // levels to either side that are tried
+constexpr int kRounds = 2;             // of improvement; later ones hardly gain
+constexpr int kScaleNeighbours = 2;    // levels to either side that are tried
+constexpr int kMinimumNeighbours = 1;  // the same
+constexpr float kCapShare = 0.97F;     // room for the rounding of scales
+// Of what is beyond the cap: large enough that gaussian groups keep to it, small enough that groups of many small weights
+// may ignore it. test_peer_errors.cpp shows both.
+constexpr float kScaleExcessWeight = 256.0F;
+constexpr float kLineExcessWeight = 80.0F;
 constexpr float kLargestHalf = 65504.0F;
 
 std::uint16_t to_finite_half(double value) {
@@ -32,9 +38,10 @@ FitError error_of(const SuperWeights& x, const Fit& fit, int low, int high) {
 }
 
 template <std::size_t Groups>
-float cap_of(const std::array<Candidates, Groups>& candidates) {
-  float cap = 0.0F;
-  for (const Candidates& group : candidates) cap = std::max(cap, group.least_largest());
+ErrorCap cap_of(const std::array<Candidates, Groups>& candidates, float weight) {
+  ErrorCap cap = {0.0F, weight};
+  for (const Candidates& group : candidates) cap.largest = std::max(cap.largest, group.least_largest());
+  cap.largest *= kCapShare;
   return cap;
 }
 
@@ -89,12 +96,13 @@ struct Limits {
 
 /// Gives one group the best scale level near the one that it has.
 template <int Groups>
-void choose_levels(std::span<const float> x, GroupScales<Groups>& scales, int group, const Limits& limits, float cap) {
+void choose_levels(std::span<const float> x, GroupScales<Groups>& scales, int group, const Limits& limits,
+                   ErrorCap cap) {
   const int middle = scales.levels[group];
   GroupScales<Groups> trial = scales;
   FitError least = fit_error(x, scales.line(group), limits.low, limits.high);
-  const int last = std::min(middle + kNeighbours, limits.scale_high);
-  for (int level = std::max(middle - kNeighbours, limits.scale_low); level <= last; ++level) {
+  const int last = std::min(middle + kScaleNeighbours, limits.scale_high);
+  for (int level = std::max(middle - kScaleNeighbours, limits.scale_low); level <= last; ++level) {
     trial.levels[group] = level;
     const FitError error = fit_error(x, trial.line(group), limits.low, limits.high);
     if (!(cost(error, cap) < cost(least, cap))) continue;
@@ -105,13 +113,14 @@ void choose_levels(std::span<const float> x, GroupScales<Groups>& scales, int gr
 
 /// The same for its scale and minimum.
 template <int Groups>
-void choose_levels(std::span<const float> x, GroupLines<Groups>& lines, int group, const Limits& limits, float cap) {
+void choose_levels(std::span<const float> x, GroupLines<Groups>& lines, int group, const Limits& limits, ErrorCap cap) {
   const int scale = lines.levels[group].scale;
   const int minimum = lines.levels[group].minimum;
   GroupLines<Groups> trial = lines;
   FitError least = fit_error(x, lines.line(group), limits.low, limits.high);
-  for (int s = std::max(scale - kNeighbours, 0); s <= std::min(scale + kNeighbours, limits.scale_high); ++s) {
-    for (int m = std::max(minimum - kNeighbours, 0); m <= std::min(minimum + kNeighbours, limits.scale_high); ++m) {
+  for (int s = std::max(scale - kScaleNeighbours, 0); s <= std::min(scale + kScaleNeighbours, limits.scale_high); ++s) {
+    for (int m = std::max(minimum - kMinimumNeighbours, 0);
+         m <= std::min(minimum + kMinimumNeighbours, limits.scale_high); ++m) {
       trial.levels[group] = {static_cast<std::uint8_t>(s), static_cast<std::uint8_t>(m)};
       const FitError error = fit_error(x, trial.line(group), limits.low, limits.high);
       if (!(cost(error, cap) < cost(least, cap))) continue;
@@ -122,7 +131,7 @@ void choose_levels(std::span<const float> x, GroupLines<Groups>& lines, int grou
 }
 
 template <int Groups, class Fit>
-Fit improved(const SuperWeights& x, Fit best, const Limits& limits, float cap) {
+Fit improved(const SuperWeights& x, Fit best, const Limits& limits, ErrorCap cap) {
   FitError least = error_of<Groups>(x, best, limits.low, limits.high);
   for (int round = 0; round < kRounds && least.squares > 0.0F; ++round) {
     Fit next = best;
@@ -149,11 +158,11 @@ GroupScales<Groups> fit_group_scales(const SuperWeights& x, int low, int high, i
   for (int g = 0; g < Groups; ++g) {
     candidates[g] = scale_candidates(group_of<Groups>(x, g), low, high, StoredAs::kFloat);
   }
-  const float cap = cap_of(candidates);
+  const ErrorCap cap = cap_of(candidates, kScaleExcessWeight);
   std::array<float, Groups> scales;
   for (int g = 0; g < Groups; ++g) scales[g] = candidates[g].choose(cap).scale;
   GroupScales<Groups> fit;
-  fit.d = to_finite_half(scale_candidates(scales, scale_low, scale_high, StoredAs::kFloat).choose(HUGE_VALF).scale);
+  fit.d = to_finite_half(scale_candidates(scales, scale_low, scale_high, StoredAs::kFloat).choose({}).scale);
   for (int g = 0; g < Groups; ++g) {
     fit.levels[g] = nearest_level(scales[g], half_to_float(fit.d), scale_low, scale_high);
   }
@@ -166,7 +175,7 @@ GroupLines<Groups> fit_group_lines(const SuperWeights& x, int high, int scale_hi
   for (int g = 0; g < Groups; ++g) {
     candidates[g] = line_candidates(group_of<Groups>(x, g), high, OffsetSign::kNotPositive, StoredAs::kFloat);
   }
-  const float cap = cap_of(candidates);
+  const ErrorCap cap = cap_of(candidates, kLineExcessWeight);
   std::array<Line, Groups> lines;
   float largest_scale = 0.0F;
   float largest_minimum = 0.0F;

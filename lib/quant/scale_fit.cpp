@@ -13,12 +13,11 @@ namespace {
 
 constexpr float kGridStep = 0.1F;  // in levels
 constexpr int kGridSteps = 9;      // to either side
-constexpr int kZeroGrids = 4;
-constexpr int kOffsets = 4;        // between the least weight and 0
+constexpr int kZeroGrids = 4;      // scales, over one level
+constexpr int kOffsets = 8;        // between the least weight and 0
 // Weights below this are zeros in every format, and their reciprocals would leave the floats.
 constexpr float kSmallestWeight = 1e-15F;
 constexpr float kLargestHalf = 65504.0F;
-constexpr float kExcessWeight = 100000.0F;
 
 template <int N>
 struct Group {
@@ -188,17 +187,21 @@ float Candidates::least_largest() const {
   return least;
 }
 
-Line Candidates::choose(float cap) const {
+Line Candidates::choose(ErrorCap cap) const {
   const Candidate* best = &all_[0];
+  float least = cost(best->error, cap);
   for (int i = 1; i < count_; ++i) {
-    if (cost(all_[i].error, cap) < cost(best->error, cap)) best = &all_[i];
+    const float found = cost(all_[i].error, cap);
+    if (!(found < least)) continue;
+    least = found;
+    best = &all_[i];
   }
   return best->line;
 }
 
-float cost(FitError error, float cap) {
-  const float excess = std::max(error.largest - cap, 0.0F);
-  return error.squares + kExcessWeight * excess * excess;
+float cost(FitError error, ErrorCap cap) {
+  const float excess = std::max(error.largest - cap.largest, 0.0F);
+  return error.squares + cap.weight * excess * excess;
 }
 
 int nearest_level(float x, float scale, int low, int high) {

@@ -28,9 +28,15 @@ struct FitError {
   float largest = 0.0F;  // magnitude
 };
 
-/// What the fits minimise: the squared error and a penalty for errors beyond a cap. Least squares alone would let an
-/// outlier go for a little gain in many small weights.
-[[nodiscard]] float cost(FitError error, float cap);
+/// From where on the largest error counts by itself. Least squares alone would let an outlier go for a little gain in
+/// many small weights.
+struct ErrorCap {
+  float largest = 0.0F;
+  float weight = 0.0F;  // of the square of what is beyond `largest`
+};
+
+/// What the fits minimise: the squared error and the penalty for what is beyond the cap.
+[[nodiscard]] float cost(FitError error, ErrorCap cap);
 
 /// The lines worth a look for one group, the first of them being the one that spans the weights.
 class Candidates {
@@ -44,10 +50,10 @@ class Candidates {
   /// The least of the largest errors.
   [[nodiscard]] float least_largest() const;
   /// The least cost.
-  [[nodiscard]] Line choose(float cap) const;
+  [[nodiscard]] Line choose(ErrorCap cap) const;
 
  private:
-  std::array<Candidate, 32> all_;
+  std::array<Candidate, 40> all_;  // more than any fit tries
   int count_ = 0;
 };
 

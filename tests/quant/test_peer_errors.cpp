@@ -118,6 +118,9 @@ const std::map<std::string, std::function<std::vector<float>()>> kTensors = {
     {"smollm2_ffn_down", real_ffn_down},
 };
 
+// One scale stored as a half may be off by 2^-11, so may a minimum: largest errors that differ by less are equal.
+constexpr double kScaleRounding = 1.0 + 0x1.0p-10;
+
 struct Errors {
   double rmse = 0.0;
   double max = 0.0;
@@ -169,7 +172,7 @@ TEST_CASE("no format loses more than llama.cpp's quantisers do") {
                       ours.max / theirs.max);
         table += line.data();
         CHECK(ours.rmse <= theirs.rmse);
-        CHECK(ours.max <= theirs.max);
+        CHECK(ours.max <= theirs.max * kScaleRounding);
         ++compared;
       });
       CHECK(known);
