@@ -15,8 +15,8 @@ constexpr int kRounds = 2;             // of improvement; later ones hardly gain
 constexpr int kScaleNeighbours = 2;    // levels to either side that are tried
 constexpr int kMinimumNeighbours = 1;  // the same
 constexpr float kCapShare = 0.97F;     // room for the rounding of scales
-// Of what is beyond the cap: large enough that gaussian groups keep to it, small enough that groups of many small weights
-// may ignore it. test_peer_errors.cpp shows both.
+// Of what is beyond the cap: large enough that gaussian groups keep to it, small enough that groups of many small
+// weights may ignore it. test_peer_errors.cpp shows both.
 constexpr float kScaleExcessWeight = 256.0F;
 constexpr float kLineExcessWeight = 80.0F;
 constexpr float kLargestHalf = 65504.0F;
