@@ -1,12 +1,8 @@
 #include "gguf/writer.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
+#include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstdio>  // rename
-#include <system_error>
+#include <utility>
 
 #include "base/try.hpp"
 #include "gguf/wire.hpp"
@@ -30,7 +26,7 @@ void append_string(std::vector<std::byte>& out, std::string_view text) {
   append(out, std::as_bytes(std::span(text)));
 }
 
-std::size_t padding(std::size_t size, std::uint64_t alignment) {
+std::size_t padding(std::uint64_t size, std::uint64_t alignment) {
   return static_cast<std::size_t>((alignment - size % alignment) % alignment);
 }
 
@@ -42,60 +38,6 @@ std::vector<std::byte> encode_array(ValueType element_type, std::uint64_t count,
   append(encoded, elements);
   return encoded;
 }
-
-Status io_failure(const std::string& path, int error) {
-  return {StatusCode::kIoError, "file \"" + path + "\": " + std::error_code(error, std::generic_category()).message()};
-}
-
-/// A file under construction beside its destination: removed unless it is renamed.
-class PartFile {
- public:
-  explicit PartFile(const std::string& path) : path_(path) {
-    constexpr int kAttempts = 100;  // other writers of the same path may own the first names
-    for (int i = 0; i < kAttempts && descriptor_ < 0; ++i) {
-      part_ = path + ".part" + std::to_string(i);
-      descriptor_ = ::open(part_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      error_ = errno;
-      if (descriptor_ < 0 && error_ != EEXIST) break;
-    }
-  }
-  PartFile(const PartFile&) = delete;
-  PartFile& operator=(const PartFile&) = delete;
-  ~PartFile() {
-    if (descriptor_ < 0) return;
-    ::close(descriptor_);
-    if (!renamed_) ::unlink(part_.c_str());
-  }
-
-  [[nodiscard]] Result<void> opened() const {
-    if (descriptor_ < 0) return io_failure(path_, error_);
-    return {};
-  }
-
-  Result<void> write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) return io_failure(path_, errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-    return {};
-  }
-
-  Result<void> rename() {
-    if (::fsync(descriptor_) != 0 && errno != EINVAL) return io_failure(path_, errno);
-    if (::rename(part_.c_str(), path_.c_str()) != 0) return io_failure(path_, errno);
-    renamed_ = true;
-    return {};
-  }
-
- private:
-  std::string path_;
-  std::string part_;
-  int descriptor_ = -1;
-  int error_ = 0;
-  bool renamed_ = false;
-};
 
 }  // namespace
 
@@ -160,8 +102,19 @@ void Writer::add_tensor(std::string_view name, Format format, std::initializer_l
 
 void Writer::add_tensor(std::string_view name, Format format, std::span<const std::uint64_t> dims,
                         std::vector<std::byte> data) {
+  const std::uint64_t bytes = data.size();
   tensors_.push_back(
-      {std::string(name), format, std::vector<std::uint64_t>(dims.begin(), dims.end()), std::move(data)});
+      {std::string(name), format, std::vector<std::uint64_t>(dims.begin(), dims.end()), bytes, std::move(data)});
+}
+
+void Writer::declare_tensor(std::string_view name, Format format, std::span<const std::uint64_t> dims) {
+  std::uint64_t weights = 1;
+  for (const std::uint64_t dim : dims) weights *= dim;
+  tensors_.push_back({std::string(name),
+                      format,
+                      std::vector<std::uint64_t>(dims.begin(), dims.end()),
+                      row_bytes(format, static_cast<std::size_t>(weights)),
+                      {}});
 }
 
 std::vector<std::byte> Writer::header() const {
@@ -178,7 +131,7 @@ std::vector<std::byte> Writer::header() const {
     append(out, std::as_bytes(std::span(tensor.dims)));
     append_number(out, static_cast<std::uint32_t>(tensor.format));
     append_number(out, offset);
-    offset += tensor.data.size() + padding(tensor.data.size(), alignment_);
+    offset += tensor.bytes + padding(tensor.bytes, alignment_);
   }
   if (!tensors_.empty()) out.resize(out.size() + padding(out.size(), alignment_));
   return out;
@@ -194,15 +147,48 @@ std::vector<std::byte> Writer::finish() const {
 }
 
 Result<void> Writer::write(const std::string& path) const {
-  PartFile file(path);
-  INLAY_TRY(file.opened());
+  INLAY_TRY_ASSIGN(TensorStream stream, begin(path));
+  for (const PendingTensor& tensor : tensors_) INLAY_TRY(stream.write(tensor.data));
+  return stream.finish();
+}
+
+Result<TensorStream> Writer::begin(const std::string& path) const {
+  INLAY_TRY_ASSIGN(PartFile file, PartFile::create(path));
   INLAY_TRY(file.write(header()));
-  const std::vector<std::byte> zeros(static_cast<std::size_t>(alignment_));
-  for (const PendingTensor& tensor : tensors_) {
-    INLAY_TRY(file.write(tensor.data));
-    INLAY_TRY(file.write(std::span(zeros).first(padding(tensor.data.size(), alignment_))));
+  std::vector<std::uint64_t> sizes;
+  sizes.reserve(tensors_.size());
+  for (const PendingTensor& tensor : tensors_) sizes.push_back(tensor.bytes);
+  return TensorStream(std::move(file), std::move(sizes), alignment_);
+}
+
+TensorStream::TensorStream(PartFile file, std::vector<std::uint64_t> sizes, std::uint64_t alignment)
+    : file_(std::move(file)), sizes_(std::move(sizes)), zeros_(static_cast<std::size_t>(alignment)) {}
+
+Result<void> TensorStream::write(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    INLAY_TRY(skip_complete());
+    if (next_ == sizes_.size()) return Status(StatusCode::kInternal, "more tensor data than declared");
+    const auto share = static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), sizes_[next_] - written_));
+    INLAY_TRY(file_.write(bytes.first(share)));
+    written_ += share;
+    bytes = bytes.subspan(share);
   }
-  return file.rename();
+  return skip_complete();
+}
+
+Result<void> TensorStream::skip_complete() {
+  while (next_ < sizes_.size() && written_ == sizes_[next_]) {
+    INLAY_TRY(file_.write(std::span(zeros_).first(padding(written_, zeros_.size()))));
+    written_ = 0;
+    ++next_;
+  }
+  return {};
+}
+
+Result<void> TensorStream::finish() {
+  INLAY_TRY(skip_complete());
+  if (next_ < sizes_.size()) return Status(StatusCode::kInternal, "less tensor data than declared");
+  return file_.rename();
 }
 
 }  // namespace inlay::gguf

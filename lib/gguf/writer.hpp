@@ -12,9 +12,32 @@
 #include <inlay/result.hpp>
 
 #include "gguf/gguf.hpp"
+#include "gguf/part_file.hpp"
 #include "quant/formats.hpp"
 
 namespace inlay::gguf {
+
+/// Takes the tensors' bytes piece by piece: a file need not fit into memory. Movable.
+class TensorStream {
+ public:
+  /// The next bytes, in the order of the tensors and across their ends; the padding between them is added. kIoError,
+  /// kInternal for more than was declared.
+  Result<void> write(std::span<const std::byte> bytes);
+  /// The file appears under its name; the last call. kIoError, kInternal for less than was declared.
+  Result<void> finish();
+
+ private:
+  friend class Writer;
+  TensorStream(PartFile file, std::vector<std::uint64_t> sizes, std::uint64_t alignment);
+  /// Steps over the tensors that have all their bytes.
+  Result<void> skip_complete();
+
+  PartFile file_;
+  std::vector<std::uint64_t> sizes_;
+  std::vector<std::byte> zeros_;  // [alignment]
+  std::size_t next_ = 0;          // the tensor being written
+  std::uint64_t written_ = 0;     // of its bytes
+};
 
 /// Collects metadata and tensors, then writes the whole file at once. The order of the calls is the order in the file.
 /// Writes what it is told, also what no reader accepts (names twice, wrong sizes): tests need such files. Tensors are
@@ -42,18 +65,23 @@ class Writer {
                   std::span<const std::byte> data);
   void add_tensor(std::string_view name, Format format, std::span<const std::uint64_t> dims,
                   std::vector<std::byte> data);
+  /// A tensor whose bytes come later: for `begin` alone. Its row is a multiple of the format's block.
+  void declare_tensor(std::string_view name, Format format, std::span<const std::uint64_t> dims);
 
   /// The whole file.
   [[nodiscard]] std::vector<std::byte> finish() const;
   /// The same, into a file: written beside it and renamed, so that `path` never holds half a file. kIoError.
   [[nodiscard]] Result<void> write(const std::string& path) const;
+  /// Writes all but the tensors' bytes, which the caller then streams: those of `add_tensor` too. kIoError.
+  [[nodiscard]] Result<TensorStream> begin(const std::string& path) const;
 
  private:
   struct PendingTensor {
     std::string name;
     Format format;
     std::vector<std::uint64_t> dims;
-    std::vector<std::byte> data;
+    std::uint64_t bytes;
+    std::vector<std::byte> data;  // empty: declared
   };
   /// All of the file but the tensor data, padded to where they begin when there are any.
   [[nodiscard]] std::vector<std::byte> header() const;

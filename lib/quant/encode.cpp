@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/half.hpp"
+#include "quant/group_fit.hpp"
 #include "quant/packed_scales.hpp"
 #include "quant/scale_fit.hpp"
 
@@ -13,6 +14,7 @@ namespace inlay {
 namespace {
 
 constexpr int kHalfBlock = kSmallBlock / 2;
+constexpr float kExcessWeight = 1e5F;  // no error is larger than on the grid that spans the block
 constexpr float kLargestHalf = 65504.0F;
 // Above what any quantised format can express (65504 * 128 * 32), and far from the end of the floats.
 constexpr float kLargestWeight = 1e9F;
@@ -35,113 +37,87 @@ void set_nibble_of(std::uint8_t* qs, int i, int level) { set_bits(qs[i / 64 * 32
 template <class Block>
 using Weights = std::array<float, sizeof(Block) < sizeof(BlockQ2_K) ? kSmallBlock : kSuperBlock>;
 
+/// The levels of a small block's weights.
+using SmallLevels = std::array<int, kSmallBlock>;
+
+/// Sets the block's scale and returns the levels in [low, high].
+template <class Block>
+SmallLevels fit_scaled(const Weights<Block>& x, int low, int high, Block& block) {
+  const Candidates candidates = scale_candidates(x, low, high, StoredAs::kHalf);
+  const Line line = candidates.choose({candidates.first().error.largest, kExcessWeight});
+  block.d = to_finite_half(line.scale);
+  SmallLevels levels;
+  nearest_levels(x, line, low, high, levels.data());
+  return levels;
+}
+
+/// Sets the block's scale and offset and returns the levels in [0, high].
+template <class Block>
+SmallLevels fit_line(const Weights<Block>& x, int high, Block& block) {
+  const Candidates candidates = line_candidates(x, high, OffsetSign::kAny, StoredAs::kHalf);
+  const Line line = candidates.choose({candidates.first().error.largest, kExcessWeight});
+  block.d = to_finite_half(line.scale);
+  block.m = to_finite_half(line.offset);
+  SmallLevels levels;
+  nearest_levels(x, line, 0, high, levels.data());
+  return levels;
+}
+
 BlockQ4_0 encode(const Weights<BlockQ4_0>& x, BlockQ4_0 block) {
-  block.d = to_finite_half(fit_scale(x, -8, 7));
-  const float d = half_to_float(block.d);
-  for (int i = 0; i < kSmallBlock; ++i) set_nibble(block.qs, i, nearest_level(x[i], d, -8, 7) + 8);
+  const SmallLevels levels = fit_scaled(x, -8, 7, block);
+  for (int i = 0; i < kSmallBlock; ++i) set_nibble(block.qs, i, levels[i] + 8);
   return block;
 }
 
 BlockQ5_0 encode(const Weights<BlockQ5_0>& x, BlockQ5_0 block) {
-  block.d = to_finite_half(fit_scale(x, -16, 15));
-  const float d = half_to_float(block.d);
+  const SmallLevels levels = fit_scaled(x, -16, 15, block);
   for (int i = 0; i < kSmallBlock; ++i) {
-    const int level = nearest_level(x[i], d, -16, 15) + 16;
-    set_nibble(block.qs, i, level);
-    set_bits(block.qh[i / 8], level >> 4, i % 8);
+    set_nibble(block.qs, i, levels[i] + 16);
+    set_bits(block.qh[i / 8], (levels[i] + 16) >> 4, i % 8);
   }
   return block;
 }
 
 BlockQ4_1 encode(const Weights<BlockQ4_1>& x, BlockQ4_1 block) {
-  const AffineFit fit = fit_affine(x, 15, OffsetSign::kAny);
-  block.d = to_finite_half(fit.scale);
-  block.m = to_finite_half(fit.offset);
-  const float d = half_to_float(block.d);
-  const float m = half_to_float(block.m);
-  for (int i = 0; i < kSmallBlock; ++i) set_nibble(block.qs, i, nearest_level(x[i] - m, d, 0, 15));
+  const SmallLevels levels = fit_line(x, 15, block);
+  for (int i = 0; i < kSmallBlock; ++i) set_nibble(block.qs, i, levels[i]);
   return block;
 }
 
 BlockQ5_1 encode(const Weights<BlockQ5_1>& x, BlockQ5_1 block) {
-  const AffineFit fit = fit_affine(x, 31, OffsetSign::kAny);
-  block.d = to_finite_half(fit.scale);
-  block.m = to_finite_half(fit.offset);
-  const float d = half_to_float(block.d);
-  const float m = half_to_float(block.m);
+  const SmallLevels levels = fit_line(x, 31, block);
   for (int i = 0; i < kSmallBlock; ++i) {
-    const int level = nearest_level(x[i] - m, d, 0, 31);
-    set_nibble(block.qs, i, level);
-    set_bits(block.qh[i / 8], level >> 4, i % 8);
+    set_nibble(block.qs, i, levels[i]);
+    set_bits(block.qh[i / 8], levels[i] >> 4, i % 8);
   }
   return block;
 }
 
 BlockQ8_0 encode(const Weights<BlockQ8_0>& x, BlockQ8_0 block) {
-  block.d = to_finite_half(fit_scale(x, -127, 127));
-  const float d = half_to_float(block.d);
-  for (int i = 0; i < kSmallBlock; ++i) block.qs[i] = static_cast<std::int8_t>(nearest_level(x[i], d, -127, 127));
+  const SmallLevels levels = fit_scaled(x, -127, 127, block);
+  std::transform(levels.begin(), levels.end(), block.qs, [](int level) { return static_cast<std::int8_t>(level); });
   return block;
 }
 
-/// The signed scales of a super block's groups, each a multiple of d.
-template <int Groups>
-struct GroupScales {
-  std::uint16_t d = 0;
-  std::array<int, Groups> levels = {};
-  [[nodiscard]] float scale(int group) const { return half_to_float(d) * static_cast<float>(levels[group]); }
-};
+/// The levels of a super block's weights.
+using SuperLevels = std::array<int, kSuperBlock>;
 
-/// Scales for weights in [low, high], as levels in [scale_low, scale_high].
 template <int Groups>
-GroupScales<Groups> fit_group_scales(const std::array<float, kSuperBlock>& x, int low, int high, int scale_low,
-                                     int scale_high) {
-  constexpr std::size_t kGroup = kSuperBlock / Groups;
-  std::array<float, Groups> scales;
-  for (std::size_t g = 0; g < Groups; ++g) scales[g] = fit_scale(std::span(x).subspan(g * kGroup, kGroup), low, high);
-  GroupScales<Groups> result;
-  result.d = to_finite_half(fit_scale(scales, scale_low, scale_high));
-  for (std::size_t g = 0; g < Groups; ++g) {
-    result.levels[g] = nearest_level(scales[g], half_to_float(result.d), scale_low, scale_high);
+SuperLevels levels_of(const SuperWeights& x, const GroupScales<Groups>& scales, int low, int high) {
+  SuperLevels levels;
+  for (int g = 0; g < Groups; ++g) {
+    nearest_levels(group_of<Groups>(x, g), scales.line(g), low, high, &levels[g * kSuperBlock / Groups]);
   }
-  return result;
+  return levels;
 }
 
-/// The scales and minimums of a super block's groups, each a multiple of d or dmin.
 template <int Groups>
-struct GroupLines {
-  std::uint16_t d = 0;
-  std::uint16_t dmin = 0;
-  std::array<ScaleAndMinimum, Groups> levels = {};
-  /// The level of a weight in [0, high].
-  [[nodiscard]] int level(float x, int group, int high) const {
-    const float scale = half_to_float(d) * static_cast<float>(levels[group].scale);
-    const float minimum = half_to_float(dmin) * static_cast<float>(levels[group].minimum);
-    return nearest_level(x + minimum, scale, 0, high);
+SuperLevels levels_of(const SuperWeights& x, const GroupLines<Groups>& lines, int high) {
+  SuperLevels levels;
+  for (int g = 0; g < Groups; ++g) {
+    nearest_levels(group_of<Groups>(x, g), lines.line(g), 0, high, &levels[g * kSuperBlock / Groups]);
   }
-};
-
-/// Lines for weights in [0, high], as levels in [0, scale_high].
-template <int Groups>
-GroupLines<Groups> fit_group_lines(const std::array<float, kSuperBlock>& x, int high, int scale_high) {
-  constexpr std::size_t kGroup = kSuperBlock / Groups;
-  std::array<AffineFit, Groups> fits;
-  float largest_scale = 0.0F;
-  float largest_minimum = 0.0F;
-  for (std::size_t g = 0; g < Groups; ++g) {
-    fits[g] = fit_affine(std::span(x).subspan(g * kGroup, kGroup), high, OffsetSign::kNotPositive);
-    largest_scale = std::max(largest_scale, fits[g].scale);
-    largest_minimum = std::max(largest_minimum, -fits[g].offset);
-  }
-  GroupLines<Groups> result;
-  result.d = to_finite_half(largest_scale / static_cast<float>(scale_high));
-  result.dmin = to_finite_half(largest_minimum / static_cast<float>(scale_high));
-  for (std::size_t g = 0; g < Groups; ++g) {
-    const int scale = nearest_level(fits[g].scale, half_to_float(result.d), 0, scale_high);
-    const int minimum = nearest_level(-fits[g].offset, half_to_float(result.dmin), 0, scale_high);
-    result.levels[g] = {static_cast<std::uint8_t>(scale), static_cast<std::uint8_t>(minimum)};
-  }
-  return result;
+  return levels;
 }
 
 BlockQ2_K encode(const Weights<BlockQ2_K>& x, BlockQ2_K block) {
@@ -151,7 +127,8 @@ BlockQ2_K encode(const Weights<BlockQ2_K>& x, BlockQ2_K block) {
   for (int g = 0; g < 16; ++g) {
     block.scales[g] = static_cast<std::uint8_t>(groups.levels[g].scale | groups.levels[g].minimum << 4);
   }
-  for (int i = 0; i < kSuperBlock; ++i) set_two_bits_of(block.qs, i, groups.level(x[i], i / 16, 3));
+  const SuperLevels levels = levels_of(x, groups, 3);
+  for (int i = 0; i < kSuperBlock; ++i) set_two_bits_of(block.qs, i, levels[i]);
   return block;
 }
 
@@ -159,8 +136,9 @@ BlockQ3_K encode(const Weights<BlockQ3_K>& x, BlockQ3_K block) {
   const auto groups = fit_group_scales<16>(x, -4, 3, -32, 31);
   block.d = groups.d;
   for (int g = 0; g < 16; ++g) pack_q3_scale(block.scales, g, groups.levels[g]);
+  const SuperLevels levels = levels_of(x, groups, -4, 3);
   for (int i = 0; i < kSuperBlock; ++i) {
-    const int level = nearest_level(x[i], groups.scale(i / 16), -4, 3) + 4;
+    const int level = levels[i] + 4;
     set_two_bits_of(block.qs, i, level & 3);
     set_bits(block.hmask[i % 32], level >> 2, i / 32);
   }
@@ -172,7 +150,8 @@ BlockQ4_K encode(const Weights<BlockQ4_K>& x, BlockQ4_K block) {
   block.d = groups.d;
   block.dmin = groups.dmin;
   for (int g = 0; g < 8; ++g) pack_scale_and_minimum(block.scales, g, groups.levels[g]);
-  for (int i = 0; i < kSuperBlock; ++i) set_nibble_of(block.qs, i, groups.level(x[i], i / 32, 15));
+  const SuperLevels levels = levels_of(x, groups, 15);
+  for (int i = 0; i < kSuperBlock; ++i) set_nibble_of(block.qs, i, levels[i]);
   return block;
 }
 
@@ -181,10 +160,10 @@ BlockQ5_K encode(const Weights<BlockQ5_K>& x, BlockQ5_K block) {
   block.d = groups.d;
   block.dmin = groups.dmin;
   for (int g = 0; g < 8; ++g) pack_scale_and_minimum(block.scales, g, groups.levels[g]);
+  const SuperLevels levels = levels_of(x, groups, 31);
   for (int i = 0; i < kSuperBlock; ++i) {
-    const int level = groups.level(x[i], i / 32, 31);
-    set_nibble_of(block.qs, i, level & 15);
-    set_bits(block.qh[i % 32], level >> 4, i / 32);
+    set_nibble_of(block.qs, i, levels[i] & 15);
+    set_bits(block.qh[i % 32], levels[i] >> 4, i / 32);
   }
   return block;
 }
@@ -193,8 +172,9 @@ BlockQ6_K encode(const Weights<BlockQ6_K>& x, BlockQ6_K block) {
   const auto groups = fit_group_scales<16>(x, -32, 31, -128, 127);
   block.d = groups.d;
   for (int g = 0; g < 16; ++g) block.scales[g] = static_cast<std::int8_t>(groups.levels[g]);
+  const SuperLevels levels = levels_of(x, groups, -32, 31);
   for (int i = 0; i < kSuperBlock; ++i) {
-    const int level = nearest_level(x[i], groups.scale(i / 16), -32, 31) + 32;
+    const int level = levels[i] + 32;
     const int half = i / 128;
     const int quarter = i / 32 % 4;
     set_bits(block.ql[64 * half + 32 * (quarter % 2) + i % 32], level & 15, quarter / 2 * 4);

@@ -134,4 +134,48 @@ TEST_CASE("write reports what the system refuses and leaves nothing") {
   CHECK(count_files(folder.path()) == 1);
 }
 
+TEST_CASE("streamed tensors give the same file, whatever the pieces") {
+  const inlay::test::TempDir folder;
+  const std::string path = folder.file("model.gguf");
+  const std::vector<std::size_t> lengths = {7, 0, 64, 5};  // weights: the padding differs
+  Bytes data;
+  Writer whole;
+  Writer declared;
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    const Bytes bytes(lengths[i] * sizeof(float), static_cast<std::byte>(i + 1));
+    const std::vector<std::uint64_t> dims = {lengths[i]};
+    whole.add_tensor("t" + std::to_string(i), Format::kF32, dims, bytes);
+    declared.declare_tensor("t" + std::to_string(i), Format::kF32, dims);
+    data.insert(data.end(), bytes.begin(), bytes.end());
+  }
+  const Bytes expected = whole.finish();
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{28}, std::size_t{100}, data.size()}) {
+    auto stream = declared.begin(path);
+    REQUIRE(stream.ok());
+    for (std::size_t begin = 0; begin < data.size(); begin += piece) {
+      REQUIRE(stream->write(std::span(data).subspan(begin, std::min(piece, data.size() - begin))).ok());
+    }
+    REQUIRE(stream->finish().ok());
+    const auto map = inlay::MappedFile::open(path);
+    REQUIRE(map.ok());
+    CHECK(std::equal(expected.begin(), expected.end(), map->bytes().begin(), map->bytes().end()));
+  }
+  CHECK(count_files(folder.path()) == 1);
+}
+
+TEST_CASE("a stream with too few or too many bytes makes no file") {
+  const inlay::test::TempDir folder;
+  Writer writer;
+  const std::vector<std::uint64_t> dims = {4};
+  writer.declare_tensor("t", Format::kF32, dims);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{15}, std::size_t{17}}) {
+    auto stream = writer.begin(folder.file("model.gguf"));
+    REQUIRE(stream.ok());
+    const bool written = stream->write(Bytes(size)).ok();
+    CHECK(written == (size <= 16));
+    if (written) CHECK(stream->finish().code() == inlay::StatusCode::kInternal);
+  }
+  CHECK(count_files(folder.path()) == 0);
+}
+
 }  // namespace

@@ -15,6 +15,7 @@ MAY_SEE = {
     "lib/base": set(),
     "lib/quant": {"lib/base"},
     "lib/gguf": {"lib/base", "lib/quant"},
+    "lib/quantize": {"lib/base", "lib/quant", "lib/gguf"},
     "lib/tokenizer": {"lib/base", "lib/gguf"},
     "lib/chat": {"lib/base", "lib/gguf"},
     "lib/model": {"lib/base", "lib/quant", "lib/gguf"},
