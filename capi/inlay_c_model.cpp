@@ -31,6 +31,7 @@ inlay_model_options default_model_options() noexcept {
   options.device_index = defaults.device_index;
   options.threads = defaults.threads;
   options.batch_rows = defaults.batch_rows;
+  options.kv_format = static_cast<inlay_kv_format>(defaults.kv_format);
   return options;
 }
 
@@ -63,11 +64,16 @@ Result<ModelOptions> convert(const inlay_model_options* given) {
     return Status(StatusCode::kInvalidArgument,
                   "inlay_model_options.device: " + std::to_string(options->device) + " is no device kind");
   }
+  if (options->reserved != 0) {
+    return Status(StatusCode::kInvalidArgument,
+                  "inlay_model_options.reserved: expected 0, found " + std::to_string(options->reserved));
+  }
   ModelOptions converted;
   converted.device = static_cast<inlay::DeviceKind>(options->device);
   converted.device_index = options->device_index;
   converted.threads = options->threads;
   converted.batch_rows = options->batch_rows;
+  converted.kv_format = static_cast<inlay::KvFormat>(options->kv_format);
   if (options->cpu_isa != nullptr) converted.cpu_isa = options->cpu_isa;
   converted.progress = convert_progress(options->progress, options->progress_user_data);
   converted.log = convert_log(options->log, options->log_user_data);

@@ -24,8 +24,9 @@ struct ModelOptions {
   std::int32_t batch_rows =
       256;                ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
   std::string cpu_isa{};  ///< "", or kernels to use: "generic", "avx2", "avx512"; kUnsupported if missing
-  ProgressCallback progress{};  ///< of opening; kStop ends it with kCancelled
-  LogCallback log{};            ///< may be called from any thread that is inside a call on this model
+  KvFormat kv_format = KvFormat::kF16;  ///< of the KV cache; kQ8_0: kUnsupported if the head size is no multiple of 32
+  ProgressCallback progress{};          ///< of opening; kStop ends it with kCancelled
+  LogCallback log{};                    ///< may be called from any thread that is inside a call on this model
 };
 
 /// Sizes and names read from the file. Lengths count tokens.

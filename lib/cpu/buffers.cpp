@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/attention_split.hpp"
+
 namespace inlay::cpu {
 namespace {
 
@@ -17,8 +19,8 @@ struct Sizes {
         gate(size(batch_rows, spec.feed_forward_length)),
         logits(size(std::min(batch_rows, kHeadRows), spec.vocab_size)),
         angles(size(batch_rows, spec.rope.n_pairs)),
-        attention_stride((attention_scratch_floats(spec.group(), spec.head_size) + 15) / 16 * 16),
-        attention_scratch(attention_stride * static_cast<std::size_t>(n_parts)) {}
+        attention(AttentionMemory(spec.group(), spec.head_size, batch_rows, spec.context_length, n_parts).part_floats *
+                  static_cast<std::size_t>(n_parts)) {}
 
   std::size_t x;
   std::size_t quantized;
@@ -27,13 +29,12 @@ struct Sizes {
   std::size_t gate;
   std::size_t logits;
   std::size_t angles;
-  std::size_t attention_stride;
-  std::size_t attention_scratch;
+  std::size_t attention;
 };
 
 }  // namespace
 
-Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts) {
+Buffers::Buffers(const ModelSpec& spec, int rows, int n_parts) : batch_rows(rows) {
   const Sizes sizes(spec, batch_rows, n_parts);
   x = AlignedBuffer<float>(sizes.x);
   normalized = AlignedBuffer<float>(sizes.x);
@@ -51,15 +52,13 @@ Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts) {
   scales = AlignedBuffer<float>(sizes.quantized / 32);
   offsets = AlignedBuffer<float>(sizes.quantized / 32);
   sums = AlignedBuffer<float>(sizes.quantized / 16);
-  attention_scratch = AlignedBuffer<float>(sizes.attention_scratch);
-  attention_stride = sizes.attention_stride;
+  attention = AlignedBuffer<float>(sizes.attention);
 }
 
 std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts) {
   const Sizes sizes(spec, batch_rows, n_parts);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
-                             2 * sizes.angles + 2 * (sizes.quantized / 32) + sizes.quantized / 16 +
-                             sizes.attention_scratch;
+                             2 * sizes.angles + 2 * (sizes.quantized / 32) + sizes.quantized / 16 + sizes.attention;
   return floats * sizeof(float) + sizes.quantized;
 }
 

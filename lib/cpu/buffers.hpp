@@ -15,7 +15,7 @@ inline constexpr int kHeadRows = 16;
 
 /// R: rows of a pass, E, Q, KV, F, V as in plan.hpp; C: the longest input of a matrix, max(E, Q, F).
 struct Buffers {
-  Buffers(const ModelSpec& spec, int batch_rows, int n_parts);
+  Buffers(const ModelSpec& spec, int rows, int n_parts);
 
   AlignedBuffer<float> x;           // [R, E] the residual stream
   AlignedBuffer<float> normalized;  // [R, E] input of qkv, gate, up and head
@@ -30,12 +30,13 @@ struct Buffers {
   AlignedBuffer<float> cosines;     // [R, n_pairs]
   AlignedBuffer<float> sines;       // [R, n_pairs]
   // The input of the current step's matrices, quantised, [n_rows, n_cols] without gaps:
-  AlignedBuffer<std::int8_t> quants;       // [R, C]
-  AlignedBuffer<float> scales;             // [R, C / 32]
-  AlignedBuffer<float> offsets;            // [R, C / 32]
-  AlignedBuffer<float> sums;               // [R, C / 16]
-  AlignedBuffer<float> attention_scratch;  // [n_parts, attention_stride]
-  std::size_t attention_stride = 0;
+  AlignedBuffer<std::int8_t> quants;  // [R, C]
+  AlignedBuffer<float> scales;        // [R, C / 32]
+  AlignedBuffer<float> offsets;       // [R, C / 32]
+  AlignedBuffer<float> sums;          // [R, C / 16]
+  AlignedBuffer<float> attention;     // [n_parts, AttentionMemory::part_floats]
+
+  int batch_rows;
 
   /// What the constructor takes, without taking it.
   static std::uint64_t bytes(const ModelSpec& spec, int batch_rows, int n_parts);

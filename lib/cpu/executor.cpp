@@ -39,7 +39,7 @@ CpuExecutor::CpuExecutor(const Plan& plan, const KernelTable& kernels, const Exe
       kernels_(kernels),
       pool_(make_pool(options)),
       buffers_(plan.spec, options.batch_rows, options.threads),
-      kv_(plan.spec) {}
+      kv_(plan.spec, options.kv_format) {}
 
 void CpuExecutor::locate_pages(const RowBatch& batch) {
   page_addresses_.clear();
