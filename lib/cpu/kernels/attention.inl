@@ -8,15 +8,24 @@
 namespace inlay::cpu {
 namespace {
 
-constexpr int kQueryTile = 6;      // queries that share a row of keys or values in registers
-constexpr int kDirectQueries = 6;  // up to so many read halves where they are; more share floats made from them
+constexpr int kQueryTile = 6;  // queries that share a row of keys or values in registers
+/// So few queries read keys and values where they are: one tile, which widens every value once. More share floats that
+/// are made from a page first.
+template <class Isa>
+constexpr int kDirectQueries = Isa::kSumRegisters / 2 < 8 ? Isa::kSumRegisters / 2 : 8;
 constexpr float kLog2E = 0x1.715476p+0F;
 
 INLAY_INLINE int clamped(int x, int high) { return x < 0 ? 0 : (x < high ? x : high); }
 
+template <int kBytes>
+INLAY_INLINE void prefetch_bytes(const std::byte* start) {
+  unroll<(kBytes + 63) / 64>([&](auto line) INLAY_INLINE_LAMBDA { __builtin_prefetch(start + 64 * line.value); });
+}
+
 /// Rows of floats in the scratch memory.
 template <class Isa>
 struct FloatRows {
+  static constexpr int kMostQueries = kQueryTile;
   const float* data;
   std::size_t stride;
 
@@ -31,6 +40,7 @@ struct FloatRows {
 /// so that the hardware does not see them come.
 template <class Isa>
 struct HalfRows {
+  static constexpr int kMostQueries = kDirectQueries<Isa>;
   const std::byte* data;
   const std::byte* next;
   std::size_t stride;
@@ -40,9 +50,45 @@ struct HalfRows {
   }
   template <int kRegisters>
   INLAY_INLINE void prefetch(int row, int column) const {
-    const std::byte* start = next + 2 * (static_cast<std::size_t>(row) * stride + static_cast<std::size_t>(column));
-    constexpr int kLines = (kRegisters * Isa::kLanes * 2 + 63) / 64;
-    unroll<kLines>([&](auto line) INLAY_INLINE_LAMBDA { __builtin_prefetch(start + 64 * line.value); });
+    prefetch_bytes<kRegisters * Isa::kLanes * 2>(
+        next + 2 * (static_cast<std::size_t>(row) * stride + static_cast<std::size_t>(column)));
+  }
+};
+
+/// Rows of 8-bit keys in a page: a scale for each position of 32 rows.
+template <class Isa>
+struct QuantKeys {
+  static constexpr int kMostQueries = kDirectQueries<Isa>;
+  const std::byte* data;
+  const std::byte* next;
+  const float* scales;  // [head_size / 32, 64]
+
+  INLAY_INLINE typename Isa::Vec load(int row, int column) const {
+    const auto scale = Isa::load(scales + offset_of(row / kKvBlock, kKvPagePositions) + column);
+    return Isa::mul(Isa::load_int8(data + offset_of(row, kKvPagePositions) + column), scale);
+  }
+  template <int kRegisters>
+  INLAY_INLINE void prefetch(int row, int column) const {
+    prefetch_bytes<kRegisters * Isa::kLanes>(next + offset_of(row, kKvPagePositions) + column);
+  }
+};
+
+/// Rows of 8-bit values in a page: a scale for 32 values of a row.
+template <class Isa>
+struct QuantValues {
+  static constexpr int kMostQueries = kDirectQueries<Isa>;
+  const std::byte* data;
+  const std::byte* next;
+  const float* scales;  // [64, head_size / 32]
+  int head_size;
+
+  INLAY_INLINE typename Isa::Vec load(int row, int column) const {
+    const std::size_t first = offset_of(row, head_size) + static_cast<std::size_t>(column);
+    return Isa::mul(Isa::load_int8(data + first), Isa::set1(scales[first / kKvBlock]));
+  }
+  template <int kRegisters>
+  INLAY_INLINE void prefetch(int row, int column) const {
+    prefetch_bytes<kRegisters * Isa::kLanes>(next + offset_of(row, head_size) + column);
   }
 };
 
@@ -113,14 +159,20 @@ void multiply_rows(const Product& product, const Rows& rows, int begin, int end,
   if (r < n_registers) multiply_tile<Isa, kQueries, 1, kStart>(product, rows, begin, end, r * Isa::kLanes);
 }
 
-template <class Isa, Start kStart, int kMost = kQueryTile, class Rows>
-INLAY_INLINE void multiply(const Product& product, int n_queries, const Rows& rows, int begin, int end,
-                           int n_registers) {
+template <class Isa, Start kStart, int kMost, class Rows>
+INLAY_INLINE void multiply_queries(const Product& product, int n_queries, const Rows& rows, int begin, int end,
+                                   int n_registers) {
   if (kMost == 1 || n_queries == kMost) {
     multiply_rows<Isa, kMost, kStart>(product, rows, begin, end, n_registers);
   } else if constexpr (kMost > 1) {
-    multiply<Isa, kStart, kMost - 1>(product, n_queries, rows, begin, end, n_registers);
+    multiply_queries<Isa, kStart, kMost - 1>(product, n_queries, rows, begin, end, n_registers);
   }
+}
+
+template <class Isa, Start kStart, class Rows>
+INLAY_INLINE void multiply(const Product& product, int n_queries, const Rows& rows, int begin, int end,
+                           int n_registers) {
+  multiply_queries<Isa, kStart, Rows::kMostQueries>(product, n_queries, rows, begin, end, n_registers);
 }
 
 /// A call's arguments, and how its scratch memory is used.
@@ -145,7 +197,7 @@ struct Attention {
         queries(args.scratch),
         scores(queries + static_cast<std::size_t>(n_queries) * stride),
         floats(scores + offset_of(n_queries, kAttentionChunk)),
-        direct(args.format == KvFormat::kF16 && n_queries <= kDirectQueries && args.head_size % Isa::kLanes == 0) {}
+        direct(n_queries <= kDirectQueries<Isa> && args.head_size % Isa::kLanes == 0) {}
 
   /// Positions of the page that the query sees, if pages behind `page` count as part of it: query's row alone decides.
   [[nodiscard]] INLAY_INLINE int visible(int query, int page) const {
@@ -157,10 +209,10 @@ struct Attention {
   [[nodiscard]] INLAY_INLINE const std::byte* keys(int page) const { return args.pages[page] + args.key_offset; }
   [[nodiscard]] INLAY_INLINE const std::byte* values(int page) const { return args.pages[page] + args.value_offset; }
 
-  /// body(first, count): all queries in tiles of about the same size.
+  /// body(first, count): all queries in tiles of about the same size, at most `most`.
   template <class Body>
-  INLAY_INLINE void for_tiles(const Body& body) const {
-    const int n_tiles = (n_queries + kQueryTile - 1) / kQueryTile;
+  INLAY_INLINE void for_tiles(int most, const Body& body) const {
+    const int n_tiles = (n_queries + most - 1) / most;
     for (int tile = 0; tile < n_tiles; ++tile) {
       const int first = n_queries * tile / n_tiles;
       body(first, n_queries * (tile + 1) / n_tiles - first);
@@ -243,24 +295,39 @@ void widen_values(const Attention<Isa>& attention, int page, int n) {
   }
 }
 
+/// The scales of a plane as floats; those of the plane at `next` are fetched.
+template <class Isa>
+INLAY_INLINE void widen_scales(const Attention<Isa>& attention, const std::byte* plane, const std::byte* next) {
+  const int n_quants = attention.args.head_size * kKvPagePositions;
+  const std::byte* scales = plane + n_quants;
+  for (int i = 0; i < n_quants / kKvBlock; i += Isa::kLanes) {
+    Isa::store(attention.floats + i, Isa::load_half(scales + 2 * static_cast<std::size_t>(i)));
+    if (i % 32 == 0) __builtin_prefetch(next + n_quants + 2 * static_cast<std::size_t>(i));
+  }
+}
+
 /// Scores of all queries against all positions of a page, seen or not: lanes do not mix.
 template <class Isa>
 INLAY_INLINE void score_page(const Attention<Isa>& attention, int page, const std::byte* next) {
   const int head_size = attention.args.head_size;
-  const int n_registers = Attention<Isa>::kPageRegisters;
+  const int seen = attention.visible(attention.n_queries - 1, page);
+  const int n_registers = (seen + 2 * Isa::kLanes - 1) / (2 * Isa::kLanes) * 2;  // in pairs: wide tiles are faster
   const Product all = {attention.queries, attention.stride, attention.scores + page * kKvPagePositions,
                        kAttentionChunk};
   const auto multiply_all = [&](const auto& rows) INLAY_INLINE_LAMBDA {
-    attention.for_tiles([&](int first, int count) INLAY_INLINE_LAMBDA {
+    attention.for_tiles(rows.kMostQueries, [&](int first, int count) INLAY_INLINE_LAMBDA {
       if (attention.visible(first + count - 1, page) == 0) return;
       multiply<Isa, Start::kZero>(all.from(first), count, rows, 0, head_size, n_registers);
     });
   };
-  if (attention.direct) {
-    multiply_all(HalfRows<Isa>{attention.keys(page), next, kKvPagePositions});
-  } else {
+  if (!attention.direct) {
     widen_keys(attention, page);
     multiply_all(FloatRows<Isa>{attention.floats, kKvPagePositions});
+  } else if (attention.args.format == KvFormat::kF16) {
+    multiply_all(HalfRows<Isa>{attention.keys(page), next, kKvPagePositions});
+  } else {
+    widen_scales(attention, attention.keys(page), next);
+    multiply_all(QuantKeys<Isa>{attention.keys(page), next, attention.floats});
   }
 }
 
@@ -272,17 +339,28 @@ INLAY_INLINE void weigh(const Attention<Isa>& attention, int query) {
   const int n = attention.visible(query);
   int padded = n;
   for (; padded % Isa::kLanes != 0; ++padded) scores[padded] = -__builtin_inff();
-  Vec most = Isa::set1(-__builtin_inff());
-  for (int i = 0; i < padded; i += Isa::kLanes) most = Isa::max(most, Isa::load(scores + i));
-  const float largest = Isa::reduce_max(most);
-  Vec total = Isa::zero();
-  for (int i = 0; i < padded; i += Isa::kLanes) {
-    const Vec weights = exp2_of_negative<Isa>(Isa::sub(Isa::load(scores + i), Isa::set1(largest)));
-    Isa::store(scores + i, weights);
-    total = Isa::add(total, weights);
+  Vec most[2] = {Isa::set1(-__builtin_inff()), Isa::set1(-__builtin_inff())};
+  Vec totals[2] = {Isa::zero(), Isa::zero()};
+  int i = 0;
+  for (; i + 2 * Isa::kLanes <= padded; i += 2 * Isa::kLanes) {
+    unroll<2>([&](auto k) INLAY_INLINE_LAMBDA {
+      most[k.value] = Isa::max(most[k.value], Isa::load(scores + i + k.value * Isa::kLanes));
+    });
   }
+  if (i < padded) most[0] = Isa::max(most[0], Isa::load(scores + i));
+  const float largest = Isa::reduce_max(Isa::max(most[0], most[1]));
+  const Vec reference = Isa::set1(largest);
+  const auto weigh_register = [&](int first, Vec& total) INLAY_INLINE_LAMBDA {
+    const Vec weights = exp2_of_negative<Isa>(Isa::sub(Isa::load(scores + first), reference));
+    Isa::store(scores + first, weights);
+    total = Isa::add(total, weights);
+  };
+  for (i = 0; i + 2 * Isa::kLanes <= padded; i += 2 * Isa::kLanes) {
+    unroll<2>([&](auto k) INLAY_INLINE_LAMBDA { weigh_register(i + k.value * Isa::kLanes, totals[k.value]); });
+  }
+  if (i < padded) weigh_register(i, totals[0]);
   attention.args.state.largest[query] = largest;
-  attention.args.state.totals[query] = n > 0 ? Isa::reduce_add(total) : 0.0F;
+  attention.args.state.totals[query] = n > 0 ? Isa::reduce_add(Isa::add(totals[0], totals[1])) : 0.0F;
 }
 
 /// Adds the weighted values of a page. What a query does not see is not even multiplied with zero: it may be a NaN.
@@ -292,7 +370,7 @@ INLAY_INLINE void add_page_values(const Attention<Isa>& attention, int page, con
   const Product all = {attention.scores + page * kKvPagePositions, kAttentionChunk, state.sums, state.stride};
   const int n_registers = attention.head_registers;
   const auto multiply_all = [&](const auto& rows) INLAY_INLINE_LAMBDA {
-    attention.for_tiles([&](int first, int count) INLAY_INLINE_LAMBDA {
+    attention.for_tiles(rows.kMostQueries, [&](int first, int count) INLAY_INLINE_LAMBDA {
       const int common = attention.visible(first, page);
       if (common > 0) multiply<Isa, Start::kSums>(all.from(first), count, rows, 0, common, n_registers);
       for (int query = first + 1; query < first + count; ++query) {
@@ -301,11 +379,14 @@ INLAY_INLINE void add_page_values(const Attention<Isa>& attention, int page, con
       }
     });
   };
-  if (attention.direct) {
-    multiply_all(HalfRows<Isa>{attention.values(page), next, static_cast<std::size_t>(attention.args.head_size)});
-  } else {
+  if (!attention.direct) {
     widen_values(attention, page, attention.visible(attention.n_queries - 1, page));
     multiply_all(FloatRows<Isa>{attention.floats, attention.stride});
+  } else if (attention.args.format == KvFormat::kF16) {
+    multiply_all(HalfRows<Isa>{attention.values(page), next, static_cast<std::size_t>(attention.args.head_size)});
+  } else {
+    widen_scales(attention, attention.values(page), next);
+    multiply_all(QuantValues<Isa>{attention.values(page), next, attention.floats, attention.args.head_size});
   }
 }
 
