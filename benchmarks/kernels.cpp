@@ -2,13 +2,16 @@
 // matmul and attention in operations a second.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.hpp"
+#include "cpu/attention_split.hpp"
 #include "cpu/cpu_isa.hpp"
 #include "cpu/kernel_table.hpp"
 #include "quant/encode.hpp"
@@ -117,35 +120,112 @@ void run_read(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kWordsARun * sizeof(std::uint64_t)));
 }
 
-void run_attention(benchmark::State& state, const cpu::KernelTable& table) {
-  constexpr int kGroup = 4;
-  constexpr int kHeadSize = 64;
-  constexpr int kPositions = 1024;
-  constexpr std::size_t kPageHalves = std::size_t{kKvPagePositions} * kHeadSize;
-  const AlignedBuffer<std::uint16_t> memory(2 * kPageHalves * (kPositions / kKvPagePositions));
-  std::vector<const std::byte*> pages;
-  for (std::size_t i = 0; i < memory.size(); i += 2 * kPageHalves) {
-    pages.push_back(reinterpret_cast<const std::byte*>(memory.data() + i));
+/// Keys and values of one head of many sequences, each `n_positions` long: together `bytes`.
+class KvCache {
+ public:
+  KvCache(KvFormat format, int head_size, int n_positions, std::size_t bytes)
+      : format_(format),
+        head_size_(head_size),
+        n_positions_(n_positions),
+        plane_bytes_(cpu::kv_plane_bytes(format, head_size)),
+        memory_(std::max(bytes / sequence_bytes(), std::size_t{1}) * sequence_bytes()) {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(static_cast<std::size_t>(head_size));
+    for (float& value : values) value = normal(random);
+    for (std::size_t i = 0; i < memory_.size(); i += 2 * plane_bytes_) {
+      pages_.push_back(memory_.data() + i);
+      for (int slot = 0; slot < kKvPagePositions; ++slot) {
+        std::byte* page = memory_.data() + i;
+        cpu::usable_kernels().front()->store_kv(
+            {values.data(), values.data(), head_size, format, page, page + plane_bytes_, slot});
+      }
+    }
   }
-  const std::vector<float> query(std::size_t{kGroup} * kHeadSize, 1.0F);
-  std::vector<float> out(query.size());
-  std::vector<float> scratch(cpu::attention_scratch_floats(kGroup, kHeadSize));
-  cpu::AttentionArgs args;
-  args.query = query.data();
-  args.group = kGroup;
-  args.head_size = kHeadSize;
-  args.scale = 0.125F;
-  args.pages = pages.data();
-  args.value_offset = kPageHalves * sizeof(std::uint16_t);
-  args.n_positions = kPositions;
-  args.out = out.data();
-  args.scratch = scratch.data();
+
+  [[nodiscard]] std::size_t n_sequences() const { return memory_.size() / sequence_bytes(); }
+  [[nodiscard]] std::size_t sequence_bytes() const {
+    return 2 * plane_bytes_ * static_cast<std::size_t>(n_positions_ / kKvPagePositions);
+  }
+  [[nodiscard]] cpu::AttentionArgs args(std::size_t sequence, int first) const {
+    cpu::AttentionArgs args;
+    args.head_size = head_size_;
+    args.format = format_;
+    args.pages = pages_.data() + sequence * static_cast<std::size_t>(n_positions_ / kKvPagePositions) +
+                 static_cast<std::size_t>(first / kKvPagePositions);
+    if (first + cpu::kAttentionChunk < n_positions_) {
+      args.next_page = args.pages[cpu::kAttentionChunk / kKvPagePositions];
+    }
+    args.value_offset = plane_bytes_;
+    return args;
+  }
+
+ private:
+  KvFormat format_;
+  int head_size_;
+  int n_positions_;
+  std::size_t plane_bytes_;
+  AlignedBuffer<std::byte> memory_;
+  std::vector<const std::byte*> pages_;
+};
+
+struct AttentionShape {
+  KvFormat format;
+  int head_size;
+  int group;
+  int n_rows;
+  int n_positions;       // that every row sees
+  std::size_t kv_bytes;  // read in turn
+};
+
+/// Rows of queries against a sequence, chunk after chunk, as the executor does it.
+void run_attention(benchmark::State& state, const cpu::KernelTable& table, const AttentionShape& shape) {
+  const KvCache cache(shape.format, shape.head_size, shape.n_positions, shape.kv_bytes);
+  const int n_queries = shape.n_rows * shape.group;
+  const std::size_t n_values = static_cast<std::size_t>(n_queries) * static_cast<std::size_t>(shape.head_size);
+  const std::vector<float> query(n_values, 0.1F);
+  std::vector<float> out(n_values);
+  AlignedBuffer<float> scratch(cpu::attention_scratch_floats(n_queries, shape.head_size));
+  AlignedBuffer<float> total(cpu::attention_state_floats(n_queries, shape.head_size));
+  AlignedBuffer<float> chunk(total.size());
+  const cpu::AttentionState sum = cpu::attention_state(total.data(), n_queries, shape.head_size);
+  std::size_t sequence = 0;
   for ([[maybe_unused]] auto _ : state) {
-    table.attend(args);
+    for (int first = 0; first < shape.n_positions; first += cpu::kAttentionChunk) {
+      cpu::AttentionArgs args = cache.args(sequence, first);
+      args.query = query.data();
+      args.query_stride = n_values / static_cast<std::size_t>(shape.n_rows);
+      args.n_rows = shape.n_rows;
+      args.group = shape.group;
+      args.scale = 0.125F;
+      args.n_positions = shape.n_positions - first;
+      args.state = first == 0 ? sum : cpu::attention_state(chunk.data(), n_queries, shape.head_size);
+      args.scratch = scratch.data();
+      table.attend(args);
+      if (first > 0) table.merge_attention(args.state, sum, n_queries, shape.head_size);
+    }
+    table.finish_attention(sum, n_queries, shape.head_size, out.data());
     benchmark::ClobberMemory();
+    sequence = (sequence + 1) % cache.n_sequences();
   }
-  const double operations = 4.0 * kGroup * kHeadSize * kPositions * static_cast<double>(state.iterations());
-  state.counters["GOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsRate);
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(cache.sequence_bytes()));
+  const double operations = 4.0 * static_cast<double>(n_values) * shape.n_positions;
+  state.counters["GOP/s"] =
+      benchmark::Counter(operations * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+}
+
+void register_attention(const std::string& prefix, const cpu::KernelTable& table) {
+  for (const auto& [name, format] : {std::pair("F16", KvFormat::kF16), std::pair("Q8_0", KvFormat::kQ8_0)}) {
+    for (const int depth : {1024, 4096}) {
+      const AttentionShape decode = {format, 64, 4, 1, depth, kStreamBytes};
+      const std::string kind = prefix + "attention/" + name;
+      benchmark::RegisterBenchmark((kind + "/decode/" + std::to_string(depth)).c_str(), run_attention, table, decode);
+      AttentionShape prefill = decode;
+      prefill.n_rows = cpu::attention_tile_rows(decode.group);
+      prefill.kv_bytes = 0;
+      benchmark::RegisterBenchmark((kind + "/prefill/" + std::to_string(depth)).c_str(), run_attention, table, prefill);
+    }
+  }
 }
 
 void run_quantize(benchmark::State& state, const cpu::KernelTable& table) {
@@ -170,7 +250,7 @@ void register_benchmarks() {
           ->Arg(1)
           ->Arg(128);
     });
-    benchmark::RegisterBenchmark((prefix + "attention").c_str(), run_attention, *table);
+    register_attention(prefix, *table);
     benchmark::RegisterBenchmark((prefix + "quantize").c_str(), run_quantize, *table);
   }
 }

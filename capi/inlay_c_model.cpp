@@ -31,6 +31,8 @@ inlay_model_options default_model_options() noexcept {
   options.device_index = defaults.device_index;
   options.threads = defaults.threads;
   options.batch_rows = defaults.batch_rows;
+  options.kv_format = static_cast<inlay_kv_format>(defaults.kv_format);
+  options.weight_layout = static_cast<inlay_weight_layout>(defaults.weight_layout);
   return options;
 }
 
@@ -68,6 +70,8 @@ Result<ModelOptions> convert(const inlay_model_options* given) {
   converted.device_index = options->device_index;
   converted.threads = options->threads;
   converted.batch_rows = options->batch_rows;
+  converted.kv_format = static_cast<inlay::KvFormat>(options->kv_format);
+  converted.weight_layout = static_cast<inlay::WeightLayout>(options->weight_layout);
   if (options->cpu_isa != nullptr) converted.cpu_isa = options->cpu_isa;
   converted.progress = convert_progress(options->progress, options->progress_user_data);
   converted.log = convert_log(options->log, options->log_user_data);

@@ -143,6 +143,16 @@ INLAY_C_API inlay_status inlay_device_get(size_t index, inlay_device_info* info,
 /* A model file, opened and ready to run. Immutable and thread-safe. */
 typedef struct inlay_model inlay_model;
 
+/* How keys and values of past tokens are kept: halves, or 8-bit integers with a half as scale for each 32 values of a
+ * head, which take 53% of the memory. */
+typedef int32_t inlay_kv_format;
+enum { INLAY_KV_F16 = 0, INLAY_KV_Q8_0 = 1 };
+
+/* Where the CPU's weights are while a model is loaded: in memory, in the order in which the kernels read them (fastest),
+ * or in the memory-mapped file (shared between processes, quick to open, slower to run). */
+typedef int32_t inlay_weight_layout;
+enum { INLAY_WEIGHTS_REPACKED = 0, INLAY_WEIGHTS_AS_IN_FILE = 1 };
+
 typedef struct inlay_model_options {
   size_t struct_size;
   inlay_device_kind device; /* INLAY_DEVICE_CPU */
@@ -156,6 +166,8 @@ typedef struct inlay_model_options {
   void* log_user_data;
   inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
   void* parallel_for_user_data;
+  inlay_kv_format kv_format; /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
+  inlay_weight_layout weight_layout; /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
 } inlay_model_options;
 
 /* Fills the first `struct_size` bytes with the defaults: pass sizeof(inlay_model_options). The same holds for every

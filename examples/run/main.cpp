@@ -68,6 +68,7 @@ inlay::Result<inlay::Model> open_model(const Options& options, const Interrupt& 
   inlay::ModelOptions model_options;
   model_options.threads = options.threads;
   model_options.cpu_isa = options.cpu_isa;
+  model_options.kv_format = options.kv_format;
   if (options.use_gpu && has_cuda()) {
     model_options.device = inlay::DeviceKind::kCuda;
   } else if (options.use_gpu) {

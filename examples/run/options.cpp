@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
+#include <map>
+#include <string>
 
 namespace inlay_run {
 namespace {
@@ -41,6 +43,11 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: one per core")->capture_default_str();
   app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2, avx512");
+  const std::map<std::string, inlay::KvFormat> kv_formats = {{"f16", inlay::KvFormat::kF16},
+                                                             {"q8_0", inlay::KvFormat::kQ8_0}};
+  app.add_option("--kv", options.kv_format, "How past keys and values are kept: f16, or q8_0 in half the memory")
+      ->transform(CLI::CheckedTransformer(kv_formats))
+      ->option_text("f16|q8_0 [f16]");
   app.add_flag("--gpu", options.use_gpu, "Run on a CUDA GPU; the CPU if there is none");
   app.add_flag("--json", options.print_json, "Print one JSON object instead of the text");
   add_sampling_options(app, options.sampling);

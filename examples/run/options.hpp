@@ -22,6 +22,7 @@ struct Options {
   std::int32_t context_length = 0;
   inlay::SamplingOptions sampling;
   std::string cpu_isa;
+  inlay::KvFormat kv_format = inlay::KvFormat::kF16;
   bool use_gpu = false;
   bool print_json = false;
   bool parse_special = false;

@@ -35,6 +35,7 @@ struct ModelOptions {
   /// wants alternate signal stacks to have room for its registers (getauxval(AT_MINSIGSTKSZ) says how much).
   std::string cpu_isa{};
   WeightLayout weight_layout = WeightLayout::kRepacked;  ///< the results are the same, bit for bit
+  KvFormat kv_format = KvFormat::kF16;  ///< of the KV cache; kQ8_0: kUnsupported if the head size is no multiple of 32
   ProgressCallback progress{};  ///< of opening; kStop ends it with kCancelled
   LogCallback log{};            ///< may be called from any thread that is inside a call on this model
 };

@@ -10,6 +10,12 @@ namespace inlay {
 /// A token id: an index into the model's vocabulary, 0 <= id < vocab_size.
 using TokenId = std::int32_t;
 
+/// How keys and values of past tokens are kept.
+enum class KvFormat : std::int32_t {
+  kF16 = 0,   ///< IEEE halves
+  kQ8_0 = 1,  ///< 8-bit integers with a half as scale for each 32 values of a head: 53% of the memory of kF16
+};
+
 /// What a callback wants next. Returning kStop from any callback ends the call that invoked it.
 enum class Flow : std::int32_t { kContinue = 0, kStop = 1 };
 

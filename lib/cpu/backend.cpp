@@ -42,7 +42,7 @@ class CpuBackend final : public Backend {
     for (const Vector& vector : plan.tensors.vectors()) estimate.weight_bytes += vector.values.size() * sizeof(float);
     estimate.activation_bytes = CpuExecutor::work_bytes(plan, table, options);
     const std::uint64_t n_pages = ceil_div(static_cast<std::uint64_t>(context_length), kKvPagePositions);
-    estimate.kv_bytes = n_pages * KvMemory::page_bytes(plan.spec);
+    estimate.kv_bytes = n_pages * KvMemory::page_bytes(plan.spec, options.kv_format);
     return estimate;
   }
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/attention_split.hpp"
+
 namespace inlay::cpu {
 namespace {
 
@@ -18,8 +20,8 @@ struct Sizes {
         gate(size(batch_rows, spec.feed_forward_length)),
         logits(size(std::min(batch_rows, kHeadRows), spec.vocab_size)),
         angles(size(batch_rows, spec.rope.n_pairs)),
-        attention_stride((attention_scratch_floats(spec.group(), spec.head_size) + 15) / 16 * 16),
-        attention_scratch(attention_stride * static_cast<std::size_t>(n_parts)),
+        attention(AttentionMemory(spec.group(), spec.head_size, batch_rows, spec.context_length, n_parts).part_floats *
+                  static_cast<std::size_t>(n_parts)),
         panel_scratch(panel_bytes * static_cast<std::size_t>(n_parts)) {}
 
   std::size_t x;
@@ -29,14 +31,13 @@ struct Sizes {
   std::size_t gate;
   std::size_t logits;
   std::size_t angles;
-  std::size_t attention_stride;
-  std::size_t attention_scratch;
+  std::size_t attention;
   std::size_t panel_scratch;
 };
 
 }  // namespace
 
-Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes) {
+Buffers::Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel_bytes) : batch_rows(rows) {
   const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
   x = AlignedBuffer<float>(sizes.x);
   normalized = AlignedBuffer<float>(sizes.x);
@@ -53,14 +54,13 @@ Buffers::Buffers(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t
   blocks = AlignedBuffer<ActivationBlock>(sizes.blocks);
   panel_scratch = AlignedBuffer<std::byte>(sizes.panel_scratch);
   panel_stride = panel_bytes;
-  attention_scratch = AlignedBuffer<float>(sizes.attention_scratch);
-  attention_stride = sizes.attention_stride;
+  attention = AlignedBuffer<float>(sizes.attention);
 }
 
 std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes) {
   const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
-                             2 * sizes.angles + sizes.attention_scratch;
+                             2 * sizes.angles + sizes.attention;
   return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.panel_scratch;
 }
 

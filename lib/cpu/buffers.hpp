@@ -16,7 +16,7 @@ inline constexpr int kHeadRows = 16;
 /// `panel_bytes`: of the largest panel that is made during a pass, 0 when all matrices are packed.
 /// R: rows of a pass, E, Q, KV, F, V as in plan.hpp; C: the longest input of a matrix, max(E, Q, F).
 struct Buffers {
-  Buffers(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes);
+  Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel_bytes);
 
   AlignedBuffer<float> x;           // [R, E] the residual stream
   AlignedBuffer<float> normalized;  // [R, E] input of qkv, gate, up and head
@@ -33,8 +33,8 @@ struct Buffers {
   AlignedBuffer<ActivationBlock> blocks;   // [R * C / 32] the input of the current step's matrices, quantised
   AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
   std::size_t panel_stride = 0;
-  AlignedBuffer<float> attention_scratch;  // [n_parts, attention_stride]
-  std::size_t attention_stride = 0;
+  AlignedBuffer<float> attention;  // [n_parts, AttentionMemory::part_floats]
+  int batch_rows;
 
   /// What the constructor takes, without taking it.
   static std::uint64_t bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes);

@@ -59,7 +59,7 @@ CpuExecutor::CpuExecutor(const Plan& plan, const KernelTable& kernels, const Exe
       pool_(std::move(pool)),
       weights_(std::move(weights)),
       buffers_(plan.spec, options.batch_rows, options.threads, scratch_panel_bytes(plan, kernels, options)),
-      kv_(plan.spec) {}
+      kv_(plan.spec, options.kv_format) {}
 
 void CpuExecutor::locate_pages(const RowBatch& batch) {
   page_addresses_.clear();

@@ -7,8 +7,8 @@
 #include <cstdint>
 
 #include "cpu/activations.hpp"
+#include "cpu/attention_args.hpp"
 #include "cpu/panel.hpp"
-#include "model/kv_page.hpp"
 #include "model/model_kinds.hpp"
 #include "quant/formats.hpp"
 
@@ -30,26 +30,6 @@ struct MatmulArgs {
   std::size_t out_stride = 0;
 };
 
-/// One query row against one KV head: `group` query heads share its keys and values (grouped-query attention).
-/// Online softmax (Milakov and Gimelshein 2018) over pages of kKvPagePositions positions, in position order. No
-/// position: zeros. `out` must not overlap `query`.
-struct AttentionArgs {
-  const float* query = nullptr;  // [group, head_size]
-  int group = 0;
-  int head_size = 0;
-  float scale = 0.0F;                       // of the dot product of query and key
-  const std::byte* const* pages = nullptr;  // page i holds positions [i * kKvPagePositions, ...)
-  std::size_t key_offset = 0;    // bytes from a page's start to this head's keys, half [kKvPagePositions, head_size]
-  std::size_t value_offset = 0;  // the same for its values
-  int n_positions = 0;           // the query sees positions [0, n_positions)
-  float* out = nullptr;          // [group, head_size]
-  float* scratch = nullptr;      // [attention_scratch_floats(group, head_size)]
-};
-
-[[nodiscard]] constexpr std::size_t attention_scratch_floats(int group, int head_size) {
-  return static_cast<std::size_t>(group) * (static_cast<std::size_t>(head_size) + kKvPagePositions + 16);
-}
-
 struct KernelTable {
   const char* name = nullptr;
   bool reads_panels = false;  // matmul wants matrices packed into panels; else it reads rows as in the file
@@ -70,7 +50,15 @@ struct KernelTable {
   void (*add)(const float* x, int n, float* out) = nullptr;
   /// Rounds to IEEE half, to nearest even.
   void (*store_half)(const float* x, int n, std::uint16_t* out) = nullptr;
+  /// Puts one position's key and value of a head into a page.
+  void (*store_kv)(const KvStoreArgs& args) = nullptr;
+  /// Attention over one chunk of positions, into args.state. No memory overlaps another.
   void (*attend)(const AttentionArgs& args) = nullptr;
+  /// Joins `part` to what the same queries have seen so far. The result depends on the order of the joins.
+  void (*merge_attention)(const AttentionState& part, const AttentionState& into, int n_queries,
+                          int head_size) = nullptr;
+  /// out[q] = sums[q] / totals[q], [n_queries, head_size]; zeros for a query that saw no position.
+  void (*finish_attention)(const AttentionState& state, int n_queries, int head_size, float* out) = nullptr;
 };
 
 /// Whether quantised activations are what the kernels of `format` read (else they read the floats).

@@ -7,15 +7,12 @@
 
 #include "base/checked_math.hpp"
 #include "base/system.hpp"
+#include "cpu/attention_args.hpp"
 
 namespace inlay::cpu {
 namespace {
 
 constexpr std::size_t kSystemPage = 4096;
-
-std::size_t bytes_of_head(const ModelSpec& spec) {
-  return static_cast<std::size_t>(kKvPagePositions) * static_cast<std::size_t>(spec.head_size) * sizeof(std::uint16_t);
-}
 
 Status out_of_memory(std::uint64_t bytes) {
   return {StatusCode::kOutOfMemory, "KV cache: " + std::to_string(bytes) + " bytes cannot be had"};
@@ -23,13 +20,16 @@ Status out_of_memory(std::uint64_t bytes) {
 
 }  // namespace
 
-std::size_t KvMemory::page_bytes(const ModelSpec& spec) {
+std::size_t KvMemory::page_bytes(const ModelSpec& spec, KvFormat format) {
   const std::size_t planes = 2 * static_cast<std::size_t>(spec.n_layers) * static_cast<std::size_t>(spec.n_kv_heads);
-  return ceil_div(planes * bytes_of_head(spec), kSystemPage) * kSystemPage;
+  return ceil_div(planes * kv_plane_bytes(format, spec.head_size), kSystemPage) * kSystemPage;
 }
 
-KvMemory::KvMemory(const ModelSpec& spec)
-    : n_kv_heads_(spec.n_kv_heads), head_bytes_(bytes_of_head(spec)), page_bytes_(page_bytes(spec)) {}
+KvMemory::KvMemory(const ModelSpec& spec, KvFormat format)
+    : format_(format),
+      n_kv_heads_(spec.n_kv_heads),
+      plane_bytes_(kv_plane_bytes(format, spec.head_size)),
+      page_bytes_(page_bytes(spec, format)) {}
 
 KvMemory::~KvMemory() {
   for (const Slab& slab : slabs_) ::munmap(slab.data, slab.bytes);

@@ -1,4 +1,4 @@
-// The bytes of the KV pages: halves, [layer][keys, values][kv_head][kKvPagePositions][head_size] in each page.
+// The bytes of the KV pages: [layer][keys, values][kv_head] planes in each page (attention_args.hpp).
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <inlay/result.hpp>
+#include <inlay/types.hpp>
 
 #include "model/model_spec.hpp"
 #include "runtime/backend.hpp"
@@ -16,7 +17,7 @@ namespace inlay::cpu {
 /// written.
 class KvMemory {
  public:
-  explicit KvMemory(const ModelSpec& spec);
+  KvMemory(const ModelSpec& spec, KvFormat format);
   ~KvMemory();
   KvMemory(const KvMemory&) = delete;
   KvMemory& operator=(const KvMemory&) = delete;
@@ -27,12 +28,13 @@ class KvMemory {
   void discard(PageId page);
 
   [[nodiscard]] std::byte* page(PageId id) const { return pages_[static_cast<std::size_t>(id)]; }
-  /// Bytes from a page's start to the keys, and the values, of a head: [kKvPagePositions, head_size].
+  [[nodiscard]] KvFormat format() const { return format_; }
+  /// Bytes from a page's start to the plane of keys, and of values, of a head.
   [[nodiscard]] std::size_t key_offset(int layer, int kv_head) const { return head_offset(2 * layer, kv_head); }
   [[nodiscard]] std::size_t value_offset(int layer, int kv_head) const { return head_offset(2 * layer + 1, kv_head); }
 
   /// Of one page, a multiple of the system's page size.
-  static std::size_t page_bytes(const ModelSpec& spec);
+  static std::size_t page_bytes(const ModelSpec& spec, KvFormat format);
 
  private:
   struct Slab {
@@ -43,11 +45,12 @@ class KvMemory {
   [[nodiscard]] std::size_t head_offset(int plane, int kv_head) const {
     return (static_cast<std::size_t>(plane) * static_cast<std::size_t>(n_kv_heads_) +
             static_cast<std::size_t>(kv_head)) *
-           head_bytes_;
+           plane_bytes_;
   }
 
+  KvFormat format_;
   int n_kv_heads_;
-  std::size_t head_bytes_;  // of one head's keys in one page
+  std::size_t plane_bytes_;
   std::size_t page_bytes_;
   std::vector<Slab> slabs_;
   std::vector<std::byte*> pages_;

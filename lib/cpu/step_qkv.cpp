@@ -24,13 +24,17 @@ void rotate_and_store(const StepContext& context, int layer, int index) {
   const std::span<const PageId> table = context.batch.page_tables[static_cast<std::size_t>(row.sequence)];
   std::byte* page = context.kv.page(table[static_cast<std::size_t>(row.position / kKvPagePositions)]);
   const auto head_size = static_cast<std::size_t>(spec.head_size);
-  const std::size_t slot = static_cast<std::size_t>(row.position % kKvPagePositions) * head_size;
   for (int head = 0; head < spec.n_kv_heads; ++head) {
     const std::size_t first = static_cast<std::size_t>(head) * head_size;
-    auto* keys = reinterpret_cast<std::uint16_t*>(page + context.kv.key_offset(layer, head));
-    auto* values = reinterpret_cast<std::uint16_t*>(page + context.kv.value_offset(layer, head));
-    kernels.store_half(key + first, spec.head_size, keys + slot);
-    kernels.store_half(value + first, spec.head_size, values + slot);
+    KvStoreArgs args;
+    args.key = key + first;
+    args.value = value + first;
+    args.head_size = spec.head_size;
+    args.format = context.kv.format();
+    args.keys = page + context.kv.key_offset(layer, head);
+    args.values = page + context.kv.value_offset(layer, head);
+    args.slot = row.position % kKvPagePositions;
+    kernels.store_kv(args);
   }
 }
 

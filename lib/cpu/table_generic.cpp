@@ -192,50 +192,134 @@ float load_half(const std::byte* halves, std::size_t i) {
   return half_to_float(half);
 }
 
-/// One query head against the positions of one page. `sum` holds the unnormalised output, [head_size]; `largest` and
-/// `total` are the running maximum of the scores and the sum of their exponentials.
-struct HeadState {
-  float* sum;
-  float largest = -std::numeric_limits<float>::infinity();
-  float total = 0.0F;
+void store_half_at(std::byte* halves, std::size_t i, std::uint16_t half) { std::memcpy(halves + 2 * i, &half, 2); }
+
+std::size_t key_index(int i, int position) { return offset(i, kKvPagePositions) + static_cast<std::size_t>(position); }
+
+/// A block of 32 values as quants and a half scale. The scale is rounded first and the quants fit what it became. A NaN
+/// or an infinity makes the whole block NaN.
+struct KvQuants {
+  std::int8_t quants[kKvBlock] = {};
+  std::uint16_t scale = 0x7E00;  // NaN
 };
 
-void attend_page(const AttentionArgs& args, const float* query, const std::byte* page, int n, float* scores,
-                 HeadState& state) {
-  float largest = state.largest;
+KvQuants quantize_kv_block(const float* x) {
+  KvQuants block;
+  float most = 0.0F;
+  for (int i = 0; i < kKvBlock; ++i) {
+    if (!std::isfinite(x[i])) return block;
+    most = std::max(most, std::abs(x[i]));
+  }
+  block.scale = float_to_half(most / 127.0F);
+  const float scale = half_to_float(block.scale);
+  if (scale == 0.0F) return block;
+  const float inverse = 1.0F / scale;
+  for (int i = 0; i < kKvBlock; ++i) {
+    block.quants[i] = static_cast<std::int8_t>(std::clamp(round_to_even(x[i] * inverse), -127.0F, 127.0F));
+  }
+  return block;
+}
+
+void store_kv(const KvStoreArgs& args) {
+  if (args.format == KvFormat::kF16) {
+    for (int i = 0; i < args.head_size; ++i) {
+      store_half_at(args.keys, key_index(i, args.slot), float_to_half(args.key[i]));
+      store_half_at(args.values, offset(args.slot, args.head_size) + static_cast<std::size_t>(i),
+                    float_to_half(args.value[i]));
+    }
+    return;
+  }
+  const int n_blocks = args.head_size / kKvBlock;
+  const std::size_t n = offset(args.head_size, kKvPagePositions);
+  for (int b = 0; b < n_blocks; ++b) {
+    const KvQuants key = quantize_kv_block(args.key + b * kKvBlock);
+    const KvQuants value = quantize_kv_block(args.value + b * kKvBlock);
+    store_half_at(args.keys + n, key_index(b, args.slot), key.scale);
+    store_half_at(args.values + n, offset(args.slot, n_blocks) + static_cast<std::size_t>(b), value.scale);
+    for (int i = 0; i < kKvBlock; ++i) {
+      args.keys[key_index(b * kKvBlock + i, args.slot)] = static_cast<std::byte>(key.quants[i]);
+    }
+    std::memcpy(args.values + offset(args.slot, args.head_size) + b * kKvBlock, value.quants, kKvBlock);
+  }
+}
+
+float key_at(const AttentionArgs& args, int position, int i) {
+  const std::byte* keys = args.pages[position / kKvPagePositions] + args.key_offset;
+  const int slot = position % kKvPagePositions;
+  if (args.format == KvFormat::kF16) return load_half(keys, key_index(i, slot));
+  const float scale = load_half(keys + offset(args.head_size, kKvPagePositions), key_index(i / kKvBlock, slot));
+  return static_cast<float>(static_cast<std::int8_t>(keys[key_index(i, slot)])) * scale;
+}
+
+float value_at(const AttentionArgs& args, int position, int i) {
+  const std::byte* values = args.pages[position / kKvPagePositions] + args.value_offset;
+  const int slot = position % kKvPagePositions;
+  const std::size_t index = offset(slot, args.head_size) + static_cast<std::size_t>(i);
+  if (args.format == KvFormat::kF16) return load_half(values, index);
+  const std::byte* scales = values + offset(kKvPagePositions, args.head_size);
+  return static_cast<float>(static_cast<std::int8_t>(values[index])) * load_half(scales, index / kKvBlock);
+}
+
+constexpr float kLog2E = 0x1.715476p+0F;
+
+/// One query head against the chunk's first n positions.
+void attend_query(const AttentionArgs& args, const float* query, int n, int index) {
+  float* sums = args.state.sums + static_cast<std::size_t>(index) * args.state.stride;
+  float* scores = args.scratch;
+  float largest = -std::numeric_limits<float>::infinity();
   for (int position = 0; position < n; ++position) {
     float dot = 0.0F;
-    for (int i = 0; i < args.head_size; ++i) {
-      dot += query[i] * load_half(page + args.key_offset, offset(position, args.head_size) + i);
-    }
-    scores[position] = dot * args.scale;
+    for (int i = 0; i < args.head_size; ++i) dot += query[i] * key_at(args, position, i);
+    scores[position] = dot * args.scale * kLog2E;
     if (scores[position] > largest) largest = scores[position];
   }
-  const float correction = std::exp(state.largest - largest);
-  state.largest = largest;
-  state.total *= correction;
-  for (int i = 0; i < args.head_size; ++i) state.sum[i] *= correction;
+  float total = 0.0F;
+  for (int i = 0; i < args.head_size; ++i) sums[i] = 0.0F;
   for (int position = 0; position < n; ++position) {
-    const float weight = std::exp(scores[position] - largest);
-    state.total += weight;
-    for (int i = 0; i < args.head_size; ++i) {
-      state.sum[i] += weight * load_half(page + args.value_offset, offset(position, args.head_size) + i);
+    const float weight = std::exp2(scores[position] - largest);
+    total += weight;
+    for (int i = 0; i < args.head_size; ++i) sums[i] += weight * value_at(args, position, i);
+  }
+  args.state.largest[index] = largest;
+  args.state.totals[index] = total;
+}
+
+void attend(const AttentionArgs& args) {
+  for (int row = 0; row < args.n_rows; ++row) {
+    const int n = std::clamp(args.n_positions + row, 0, kAttentionChunk);
+    const float* query = args.query + static_cast<std::size_t>(row) * args.query_stride;
+    for (int head = 0; head < args.group; ++head) {
+      attend_query(args, query + offset(head, args.head_size), n, row * args.group + head);
     }
   }
 }
 
-void attend(const AttentionArgs& args) {
-  for (int head = 0; head < args.group; ++head) {
-    HeadState state;
-    state.sum = args.out + offset(head, args.head_size);
-    for (int i = 0; i < args.head_size; ++i) state.sum[i] = 0.0F;
-    for (int first = 0; first < args.n_positions; first += kKvPagePositions) {
-      const int left = args.n_positions - first;
-      attend_page(args, args.query + offset(head, args.head_size), args.pages[first / kKvPagePositions],
-                  left < kKvPagePositions ? left : kKvPagePositions, args.scratch, state);
-    }
-    const float inverse = args.n_positions > 0 ? 1.0F / state.total : 0.0F;
-    for (int i = 0; i < args.head_size; ++i) state.sum[i] *= inverse;
+void merge_query(const AttentionState& part, const AttentionState& into, int query, int head_size) {
+  const auto index = static_cast<std::size_t>(query);
+  if (part.totals[query] == 0.0F) return;
+  const bool first = into.totals[query] == 0.0F;
+  const float largest = first ? part.largest[query] : std::max(part.largest[query], into.largest[query]);
+  const float factor = std::exp2(part.largest[query] - largest);
+  const float old_factor = first ? 0.0F : std::exp2(into.largest[query] - largest);
+  const auto join = [&](float old, float added) { return first ? added : old * old_factor + added * factor; };
+  for (std::size_t i = 0; i < static_cast<std::size_t>(head_size); ++i) {
+    float& sum = into.sums[index * into.stride + i];
+    sum = join(sum, part.sums[index * part.stride + i]);
+  }
+  into.totals[query] = join(into.totals[query], part.totals[query]);
+  into.largest[query] = largest;
+}
+
+void merge_attention(const AttentionState& part, const AttentionState& into, int n_queries, int head_size) {
+  for (int query = 0; query < n_queries; ++query) merge_query(part, into, query, head_size);
+}
+
+void finish_attention(const AttentionState& state, int n_queries, int head_size, float* out) {
+  for (int query = 0; query < n_queries; ++query) {
+    const float* sums = state.sums + static_cast<std::size_t>(query) * state.stride;
+    const float total = state.totals[query];
+    for (int i = 0; i < head_size; ++i)
+      out[offset(query, head_size) + static_cast<std::size_t>(i)] = total == 0.0F ? 0.0F : sums[i] / total;
   }
 }
 
@@ -250,7 +334,10 @@ consteval KernelTable make_table(FormatList<Formats...> /*formats*/) {
   table.gated_activation = gated_activation;
   table.add = add;
   table.store_half = store_half;
+  table.store_kv = store_kv;
   table.attend = attend;
+  table.merge_attention = merge_attention;
+  table.finish_attention = finish_attention;
   return table;
 }
 

@@ -12,7 +12,7 @@ struct Avx2 {
   using Vec = __m256;
   static constexpr int kLanes = 8;
   static constexpr int kTokens = 4;       // of a matmul tile
-  static constexpr int kHeadTile = 2;    // query heads whose scores are computed together, with four positions
+  static constexpr int kSumRegisters = 12;  // accumulators of an attention tile: queries x registers of a row
 
   static INLAY_INLINE Vec zero() { return _mm256_setzero_ps(); }
   static INLAY_INLINE Vec set1(float x) { return _mm256_set1_ps(x); }
@@ -38,6 +38,12 @@ struct Avx2 {
     return mul(mul(x, power_of_two(first)), power_of_two(second));
   }
 
+  /// a * 2^n for -126 <= x, 0 below (x is what n was rounded from), a NaN where x is one.
+  static INLAY_INLINE Vec scale_down(Vec a, Vec n, Vec x) {
+    const Vec scaled = mul(a, power_of_two(_mm256_cvtps_epi32(n)));
+    return _mm256_and_ps(scaled, _mm256_cmp_ps(x, set1(-126.0F), _CMP_NLT_UQ));
+  }
+
   // Loads and stores of the first n lanes (0 <= n <= kLanes); the other lanes load as zero.
   static INLAY_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
   static INLAY_INLINE Vec load(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
@@ -48,6 +54,20 @@ struct Avx2 {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
   static INLAY_INLINE Vec load_half(const std::byte* p, int n) { return _mm256_cvtph_ps(load_words(p, n)); }
+  static INLAY_INLINE Vec set1_half(const std::byte* p) {
+    std::uint16_t half = 0;
+    __builtin_memcpy(&half, p, sizeof(half));
+    return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<short>(half)));
+  }
+  static INLAY_INLINE Vec load_int8(const std::byte* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  /// Of integers held as floats.
+  static INLAY_INLINE void store_int8(std::int8_t* p, Vec x) {
+    const __m256i whole = _mm256_cvtps_epi32(x);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+  }
   static INLAY_INLINE Vec load_bfloat16(const std::byte* p) {
     return widen_bfloat16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }

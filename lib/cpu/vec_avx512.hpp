@@ -12,7 +12,7 @@ struct Avx512 {
   using Vec = __m512;
   static constexpr int kLanes = 16;
   static constexpr int kTokens = 8;       // of a matmul tile
-  static constexpr int kHeadTile = 4;     // query heads whose scores are computed together, with four positions
+  static constexpr int kSumRegisters = 24;  // accumulators of an attention tile: queries x registers of a row
 
   static INLAY_INLINE Vec zero() { return _mm512_setzero_ps(); }
   static INLAY_INLINE Vec set1(float x) { return _mm512_set1_ps(x); }
@@ -33,6 +33,11 @@ struct Avx512 {
   /// x * 2^n for integers n held as floats, with subnormal and infinite results.
   static INLAY_INLINE Vec scale_by_power(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
 
+  /// a * 2^n for -126 <= x, 0 below (x is what n was rounded from), a NaN where x is one.
+  static INLAY_INLINE Vec scale_down(Vec a, Vec n, Vec x) {
+    return _mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, set1(-126.0F), _CMP_NLT_UQ), a, n);
+  }
+
   // Loads and stores of the first n lanes (0 <= n <= kLanes); the other lanes load as zero.
   static INLAY_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
   static INLAY_INLINE Vec load(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
@@ -44,6 +49,18 @@ struct Avx512 {
   }
   static INLAY_INLINE Vec load_half(const std::byte* p, int n) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+  }
+  static INLAY_INLINE Vec set1_half(const std::byte* p) {
+    std::uint16_t half = 0;
+    __builtin_memcpy(&half, p, sizeof(half));
+    return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(half)));
+  }
+  static INLAY_INLINE Vec load_int8(const std::byte* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  /// Of integers held as floats.
+  static INLAY_INLINE void store_int8(std::int8_t* p, Vec x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
   }
   static INLAY_INLINE Vec load_bfloat16(const std::byte* p) {
     return widen_bfloat16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

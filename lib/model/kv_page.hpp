@@ -7,4 +7,7 @@ namespace inlay {
 /// attention runs through whole pages.
 inline constexpr int kKvPagePositions = 64;
 
+/// Values along a head that share a scale in a Q8_0 cache.
+inline constexpr int kKvBlock = 32;
+
 }  // namespace inlay

@@ -78,6 +78,7 @@ struct ExecutorOptions {
   std::string cpu_isa = {};
   WeightLayout weight_layout = WeightLayout::kRepacked;
   int device_index = 0;
+  KvFormat kv_format = KvFormat::kF16;
   ProgressCallback progress = {};  // of loading, 0 to 1
 };
 

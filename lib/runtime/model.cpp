@@ -31,6 +31,12 @@ Result<ExecutorOptions> check_options(const ModelOptions& options) {
   if (options.batch_rows < 1 || options.batch_rows > kMaxBatchRows) {
     return invalid_option("batch_rows", options.batch_rows, 1, kMaxBatchRows);
   }
+  if (options.kv_format != KvFormat::kF16 && options.kv_format != KvFormat::kQ8_0) {
+    return invalid_option("kv_format", static_cast<std::int64_t>(options.kv_format), 0, 1);
+  }
+  if (options.weight_layout != WeightLayout::kRepacked && options.weight_layout != WeightLayout::kAsInFile) {
+    return invalid_option("weight_layout", static_cast<std::int64_t>(options.weight_layout), 0, 1);
+  }
   ExecutorOptions checked;
   checked.threads = options.threads > 0 ? options.threads : available_cores();
   checked.batch_rows = options.batch_rows;
@@ -38,6 +44,7 @@ Result<ExecutorOptions> check_options(const ModelOptions& options) {
   checked.cpu_isa = options.cpu_isa;
   checked.weight_layout = options.weight_layout;
   checked.device_index = options.device_index;
+  checked.kv_format = options.kv_format;
   return checked;
 }
 
@@ -46,6 +53,12 @@ Result<const Backend*> choose_backend(DeviceKind kind) {
   if (backend != nullptr) return backend;
   return Status(StatusCode::kUnsupported, "model option device: this build of inlay has no backend of kind " +
                                               std::to_string(static_cast<int>(kind)));
+}
+
+Result<void> check_kv_format(const ModelSpec& spec, KvFormat format) {
+  if (format != KvFormat::kQ8_0 || spec.head_size % kKvBlock == 0) return {};
+  return Status(StatusCode::kUnsupported, "model option kv_format: q8_0 needs heads whose size is a multiple of " +
+                                              std::to_string(kKvBlock) + ", found " + std::to_string(spec.head_size));
 }
 
 /// A file, mapped and parsed; the plan made from it.
@@ -121,6 +134,7 @@ Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const std::string& path, 
   INLAY_TRY_ASSIGN(const Backend* backend, choose_backend(options.device));
   INLAY_TRY_ASSIGN(DeviceInfo device, backend->choose_device(executor_options));
   INLAY_TRY_ASSIGN(Opened opened, open_plan(path));
+  INLAY_TRY(check_kv_format(opened.plan.spec, options.kv_format));
   ModelInfo info = make_info(opened);
   auto impl = std::make_shared<Impl>(std::move(opened.file), std::move(opened.gguf), std::move(opened.plan));
   impl->info = std::move(info);
@@ -160,6 +174,7 @@ Result<MemoryEstimate> Model::estimate(const std::string& path, std::int32_t con
     INLAY_TRY_ASSIGN(const ExecutorOptions executor_options, check_options(options));
     INLAY_TRY_ASSIGN(const Backend* backend, choose_backend(options.device));
     INLAY_TRY_ASSIGN(const Opened opened, open_plan(path));
+    INLAY_TRY(check_kv_format(opened.plan.spec, options.kv_format));
     if (context_length < 0) return invalid_option("context_length", context_length, 0, kMaxContextLength);
     if (context_length == 0) context_length = opened.plan.spec.context_length;
     return backend->estimate(opened.plan, std::min(context_length, kMaxContextLength), executor_options);

@@ -8,13 +8,14 @@
 /* The layout that programs in other languages repeat: a change here is a change of the ABI. */
 _Static_assert(sizeof(void*) == 8, "the sizes below are those of 64-bit machines");
 _Static_assert(sizeof(inlay_device_info) == 184, "inlay_device_info");
-_Static_assert(sizeof(inlay_model_options) == 80, "inlay_model_options");
+_Static_assert(sizeof(inlay_model_options) == 88, "inlay_model_options");
 _Static_assert(sizeof(inlay_memory_estimate) == 32, "inlay_memory_estimate");
 _Static_assert(sizeof(inlay_model_info) == 96, "inlay_model_info");
 _Static_assert(sizeof(inlay_sampling_options) == 48, "inlay_sampling_options");
 _Static_assert(sizeof(inlay_session_options) == 24, "inlay_session_options");
 _Static_assert(sizeof(inlay_generate_options) == 32, "inlay_generate_options");
 _Static_assert(offsetof(inlay_model_options, cpu_isa) == 24, "inlay_model_options.cpu_isa");
+_Static_assert(offsetof(inlay_model_options, kv_format) == 80, "inlay_model_options.kv_format");
 _Static_assert(offsetof(inlay_model_info, parameters) == 32, "inlay_model_info.parameters");
 _Static_assert(offsetof(inlay_sampling_options, temperature) == 16, "inlay_sampling_options.temperature");
 

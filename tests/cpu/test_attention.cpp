@@ -7,182 +7,208 @@
 #include <vector>
 
 #include "base/half.hpp"
-#include "cpu/kernel_cases.hpp"
+#include "cpu/attention_cases.hpp"
+#include "cpu/attention_split.hpp"
 
 namespace {
 
 using namespace inlay;
 using namespace inlay::test;
 
-/// Pages of random keys and values of one head, at odd offsets of even alignment.
-class Pages {
- public:
-  Pages(Random& random, int head_size, int n_positions, float key_size)
-      : head_size_(head_size), floats_(static_cast<std::size_t>(head_size) * kKvPagePositions) {
-    for (int first = 0; first < n_positions; first += kKvPagePositions) {
-      std::vector<std::uint16_t>& page = pages_.emplace_back(2 * floats_ + 3, std::uint16_t{0x7E00});  // NaN
-      const int n = std::min(n_positions - first, kKvPagePositions);
-      const std::size_t used = static_cast<std::size_t>(n) * static_cast<std::size_t>(head_size);
-      fill(random, page.data() + 1, used, key_size);
-      fill(random, page.data() + floats_ + 2, used, 1.0F);
-    }
-    for (const auto& page : pages_) pointers_.push_back(reinterpret_cast<const std::byte*>(page.data()));
-  }
+constexpr KvFormat kFormats[] = {KvFormat::kF16, KvFormat::kQ8_0};
 
-  [[nodiscard]] const std::byte* const* pointers() const { return pointers_.data(); }
-  [[nodiscard]] std::size_t key_offset() const { return 2; }
-  [[nodiscard]] std::size_t value_offset() const { return 2 * (floats_ + 2); }
-  [[nodiscard]] double key(int position, int i) const { return at(position, i, 1); }
-  [[nodiscard]] double value(int position, int i) const { return at(position, i, floats_ + 2); }
+bool holds(KvFormat format, int head_size) { return format == KvFormat::kF16 || head_size % kKvBlock == 0; }
 
- private:
-  static void fill(Random& random, std::uint16_t* out, std::size_t n, float size) {
-    const std::vector<float> values = random_floats(random, n, size);
-    std::transform(values.begin(), values.end(), out, float_to_half);
-  }
-  [[nodiscard]] double at(int position, int i, std::size_t start) const {
-    const std::size_t in_page = static_cast<std::size_t>(position % kKvPagePositions * head_size_ + i);
-    return half_to_float(pages_[static_cast<std::size_t>(position / kKvPagePositions)][start + in_page]);
-  }
-
-  int head_size_;
-  std::size_t floats_;
-  std::vector<std::vector<std::uint16_t>> pages_;
-  std::vector<const std::byte*> pointers_;
+struct Shape {
+  int head_size;
+  int group;
+  int n_rows;
 };
 
-/// Softmax attention of one query head in double precision, and the rounding that its scores may have.
-struct Exact {
-  std::vector<double> out;
-  double bound = 0.0;
-};
-
-Exact exact_attention(const float* query, int head_size, float scale, const Pages& pages, int n_positions) {
-  std::vector<double> scores;
-  double largest_product = 0.0;
-  for (int p = 0; p < n_positions; ++p) {
-    double dot = 0.0;
-    double products = 0.0;
-    for (int i = 0; i < head_size; ++i) {
-      dot += static_cast<double>(query[i]) * pages.key(p, i);
-      products += std::abs(static_cast<double>(query[i]) * pages.key(p, i));
-    }
-    scores.push_back(dot * static_cast<double>(scale));
-    largest_product = std::max(largest_product, products * static_cast<double>(scale));
-  }
-  const double largest = *std::max_element(scores.begin(), scores.end());
-  double total = 0.0;
-  for (double& score : scores) total += score = std::exp(score - largest);
-  Exact exact;
-  double largest_value = 0.0;
-  for (int i = 0; i < head_size; ++i) {
-    double sum = 0.0;
-    for (int p = 0; p < n_positions; ++p) {
-      sum += scores[static_cast<std::size_t>(p)] / total * pages.value(p, i);
-      largest_value = std::max(largest_value, std::abs(pages.value(p, i)));
-    }
-    exact.out.push_back(sum);
-  }
-  // A score is off by at most (head_size + 2) roundings of its products, and twice that moves the weights by as much
-  // relatively; the weighted sum adds a rounding per position.
-  exact.bound = 0x1.0p-24 * (2.0 * (head_size + 2) * largest_product + n_positions + 16) * largest_value;
-  return exact;
-}
-
-struct Run {
-  std::vector<float> out;
-  bool clean = false;  // nothing outside the output and the scratch memory was written
-};
-
-Run run_attention(const cpu::KernelTable& table, const std::vector<float>& query, int group, int head_size, float scale,
-                  const Pages& pages, int n_positions) {
-  const auto n = static_cast<std::size_t>(group) * static_cast<std::size_t>(head_size);
-  const std::size_t scratch_size = cpu::attention_scratch_floats(group, head_size);
-  std::vector<float> scratch = poisoned(scratch_size + 1);
-  std::vector<float> out = poisoned(n + 1);
-  cpu::AttentionArgs args;
-  args.query = query.data();
-  args.group = group;
-  args.head_size = head_size;
-  args.scale = scale;
-  args.pages = pages.pointers();
-  args.key_offset = pages.key_offset();
-  args.value_offset = pages.value_offset();
-  args.n_positions = n_positions;
-  args.out = out.data();
-  args.scratch = scratch.data();
-  table.attend(args);
-  const bool clean = is_poison(out[n]) && is_poison(scratch[scratch_size]);
-  out.pop_back();
-  return {out, clean};
-}
-
-/// Compares all heads of a group with double precision; returns how many outputs were wrong.
-std::size_t count_wrong(const cpu::KernelTable& table, Random& random, int group, int head_size, int n_positions,
-                        float key_size) {
-  const Pages pages(random, head_size, n_positions, key_size);
-  const auto size = static_cast<std::size_t>(head_size);
-  const std::vector<float> query = random_floats(random, static_cast<std::size_t>(group) * size, key_size);
-  const float scale = 1.0F / std::sqrt(static_cast<float>(head_size));
-  const Run run = run_attention(table, query, group, head_size, scale, pages, n_positions);
-  std::size_t wrong = run.clean ? 0 : 1;
-  for (std::size_t head = 0; head < static_cast<std::size_t>(group); ++head) {
-    const Exact exact = exact_attention(&query[head * size], head_size, scale, pages, n_positions);
-    for (std::size_t i = 0; i < size; ++i) {
-      const auto found = static_cast<double>(run.out[head * size + i]);
-      wrong += std::abs(found - exact.out[i]) <= exact.bound ? 0 : 1;
-    }
-  }
-  return wrong;
+/// Compares a run with double precision.
+void check_case(Random& random, const cpu::KernelTable& table, KvFormat format, const Shape& shape, int n_positions,
+                float size) {
+  const int last = n_positions + shape.n_rows - 1;
+  KvPages pages(format, shape.head_size, last);
+  pages.store_random(random, last, size);
+  const auto n = static_cast<std::size_t>(shape.n_rows * shape.group * shape.head_size);
+  const std::vector<float> query = random_floats(random, n, size);
+  const float scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
+  CHECK_MESSAGE(count_wrong(table, {pages, query, shape.n_rows, shape.group, scale, n_positions}) == 0, table.name,
+                ", format ", static_cast<int>(format), ", head size ", shape.head_size, ", group ", shape.group, ", ",
+                shape.n_rows, " rows from ", n_positions, " positions, size ", size);
 }
 
 TEST_CASE("attention is within rounding of softmax in double precision") {
+  constexpr Shape kShapes[] = {{1, 1, 1},   {5, 3, 2},    {20, 1, 5},  {32, 4, 1},   {40, 2, 9},
+                               {64, 1, 1},  {64, 3, 16},  {64, 8, 1},  {64, 8, 6},   {80, 1, 48},
+                               {80, 5, 1},  {96, 2, 3},   {128, 4, 1}, {128, 4, 12}, {128, 7, 2},
+                               {256, 1, 7}, {256, 16, 1}, {33, 16, 3}, {64, 2, 1},   {160, 6, 1}};
   std::size_t runs = 0;
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
-    CAPTURE(std::string(table->name));
     Random random(1);
-    for (const int group : {1, 3, 4, 8}) {
-      for (const int head_size : {1, 5, 20, 32, 40, 64, 80, 96, 128, 256}) {
-        CAPTURE(group);
-        CAPTURE(head_size);
-        for (const int n_positions : {1, 2, 3, 4, 5, 63, 64, 65, 127, 129, 200}) {
-          CAPTURE(n_positions);
-          CHECK(count_wrong(*table, random, group, head_size, n_positions, 1.0F) == 0);
+    for (const Shape& shape : kShapes) {
+      for (const KvFormat format : kFormats) {
+        if (!holds(format, shape.head_size)) continue;
+        for (const int n_positions : {1, 2, 15, 16, 17, 60, 64, 65, 129, 250, 256, 257, 520}) {
+          check_case(random, *table, format, shape, n_positions, 1.0F);
           ++runs;
         }
       }
     }
-    for (int n_positions = 1; n_positions <= 200; ++n_positions) {
-      CHECK(count_wrong(*table, random, 3, 16, n_positions, 1.0F) == 0);
-      ++runs;
+    for (int n_positions = 1; n_positions <= 300; ++n_positions, ++runs) {
+      check_case(random, *table, KvFormat::kF16, {16, 3, 1}, n_positions, 1.0F);
     }
   }
   MESSAGE("compared ", runs, " runs");
 }
 
 TEST_CASE("attention with scores in the thousands does not overflow") {
+  std::size_t runs = 0;
+  for (const cpu::KernelTable* table : cpu::usable_kernels()) {
+    Random random(2);
+    for (const KvFormat format : kFormats) {
+      for (const int n_positions : {1, 64, 200, 600}) {
+        for (const float size : {0.0F, 1e-4F, 30.0F, 500.0F}) {
+          check_case(random, *table, format, {64, 4, 1}, n_positions, size);
+          check_case(random, *table, format, {64, 2, 5}, n_positions, size);
+          runs += 2;
+        }
+      }
+    }
+  }
+  MESSAGE("compared ", runs, " runs");
+}
+
+TEST_CASE("a query's bits depend on neither the other queries nor what it does not see") {
+  constexpr Shape kShapes[] = {{64, 3, 16}, {64, 1, 48}, {80, 4, 12}, {128, 8, 6}, {40, 7, 5}, {256, 2, 9}};
+  std::size_t queries = 0;
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
     CAPTURE(std::string(table->name));
-    Random random(2);
-    for (const int n_positions : {1, 64, 200}) {
-      CHECK(count_wrong(*table, random, 4, 64, n_positions, 30.0F) == 0);
-      CHECK(count_wrong(*table, random, 2, 64, n_positions, 500.0F) == 0);
+    Random random(3);
+    for (const Shape& shape : kShapes) {
+      for (const KvFormat format : kFormats) {
+        if (!holds(format, shape.head_size)) continue;
+        for (const int n_positions : {1, 50, 64, 250, 300}) {
+          CAPTURE(n_positions);
+          const int last = n_positions + shape.n_rows - 1;
+          const auto head_size = static_cast<std::size_t>(shape.head_size);
+          const std::vector<float> keys = random_floats(random, static_cast<std::size_t>(last) * head_size);
+          const std::vector<float> values = random_floats(random, keys.size());
+          const auto row_size = static_cast<std::size_t>(shape.group) * head_size;
+          const std::vector<float> query = random_floats(random, static_cast<std::size_t>(shape.n_rows) * row_size);
+          KvPages all(format, shape.head_size, last);
+          all.store(*table, keys, values, 0, last);
+          const AttentionRun together =
+              run_attention(*table, {all, query, shape.n_rows, shape.group, 0.1F, n_positions});
+          KvPages seen(format, shape.head_size, last);  // what the row does not see are NaNs
+          seen.store(*table, keys, values, 0, n_positions - 1);
+          for (int row = 0; row < shape.n_rows; ++row) {
+            seen.store(*table, keys, values, n_positions + row - 1, n_positions + row);
+            const int head = row % shape.group;
+            const std::size_t first =
+                static_cast<std::size_t>(row) * row_size + static_cast<std::size_t>(head) * head_size;
+            const std::vector<float> one(query.begin() + static_cast<std::ptrdiff_t>(first),
+                                         query.begin() + static_cast<std::ptrdiff_t>(first + head_size));
+            const AttentionRun alone = run_attention(*table, {seen, one, 1, 1, 0.1F, n_positions + row});
+            CHECK(same_bits(alone.out.data(), together.out.data() + first, head_size));
+            ++queries;
+          }
+        }
+      }
+    }
+  }
+  MESSAGE("compared ", queries, " queries");
+}
+
+TEST_CASE("no position gives zeros, a NaN among those seen gives NaNs") {
+  for (const cpu::KernelTable* table : cpu::usable_kernels()) {
+    CAPTURE(std::string(table->name));
+    Random random(4);
+    for (const KvFormat format : kFormats) {
+      KvPages pages(format, 64, 70);
+      pages.store_random(random, 66, 1.0F);
+      const std::vector<float> query = random_floats(random, std::size_t{3} * 4 * 64);
+      const AttentionRun none = run_attention(*table, {pages, query, 1, 4, 0.125F, 0});
+      CHECK(std::all_of(none.out.begin(), none.out.begin() + 256, [](float x) { return x == 0.0F; }));
+      // Rows that see 66, 67 and 68 of 66 stored positions.
+      const AttentionRun some = run_attention(*table, {pages, query, 3, 4, 0.125F, 66});
+      CHECK(std::all_of(some.out.begin(), some.out.begin() + 256, [](float x) { return std::isfinite(x); }));
+      CHECK(std::all_of(some.out.begin() + 256, some.out.end(), [](float x) { return std::isnan(x); }));
     }
   }
 }
 
-TEST_CASE("attention depends on its arguments alone") {
+TEST_CASE("keys and values are stored alike by every instruction set, and rounded to nearest") {
+  std::size_t values = 0;
+  Random random(5);
+  for (const KvFormat format : kFormats) {
+    for (const int head_size : {1, 5, 20, 32, 40, 64, 80, 96, 128, 256}) {
+      if (!holds(format, head_size)) continue;
+      const auto n = static_cast<std::size_t>(100 * head_size);
+      for (const float size : {1.0F, 0.0F, 1e-7F, 1e-4F, 3e4F, 1e6F, 1e9F}) {
+        CAPTURE(size);
+        std::vector<float> keys = random_floats(random, n, size);
+        std::vector<float> other = random_floats(random, n, size);
+        KvPages expected(format, head_size, 100);
+        expected.store(cpu::generic_kernels(), keys, other, 0, 100);
+        for (const cpu::KernelTable* table : cpu::usable_kernels()) {
+          KvPages found(format, head_size, 100);
+          found.store(*table, keys, other, 0, 100);
+          CHECK_MESSAGE((found.bytes() == expected.bytes()), table->name, ", head size ", head_size);
+        }
+        for (int position = 0; position < 100; ++position) {
+          for (int i = 0; i < head_size; ++i, ++values) {
+            const std::size_t index = static_cast<std::size_t>(position * head_size + i);
+            const auto begin = keys.begin() + static_cast<std::ptrdiff_t>(index) - i % kKvBlock;
+            if (format == KvFormat::kF16) {
+              const double half = half_to_float(float_to_half(keys[index]));
+              REQUIRE(expected.key(position, i) == half);
+              continue;
+            }
+            double most = 0.0;
+            for (auto x = begin; x != begin + kKvBlock; ++x) most = std::max(most, std::abs(static_cast<double>(*x)));
+            if (most > 127.0 * 65504.0) continue;  // beyond the scale: NaN or infinite
+            // Half a step, and what a scale that was rounded (by 2^-11, or 2^-25 when subnormal) cuts off at the ends.
+            const double bound = most / 254.0 * 1.001 + std::max(most * 0x1p-11, 127.0 * 0x1p-25);
+            REQUIRE(std::abs(expected.key(position, i) - static_cast<double>(keys[index])) <= bound);
+          }
+        }
+      }
+    }
+  }
+  MESSAGE("checked ", values, " values");
+}
+
+TEST_CASE("a block with a NaN or an infinity is stored as NaN") {
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
     CAPTURE(std::string(table->name));
-    Random random(3);
-    const Pages pages(random, 64, 150, 1.0F);
-    const std::vector<float> query = random_floats(random, std::size_t{4} * 64);
-    const Run first = run_attention(*table, query, 4, 64, 0.125F, pages, 150);
-    const Run second = run_attention(*table, query, 4, 64, 0.125F, pages, 150);
-    CHECK(same_bits(first.out.data(), second.out.data(), first.out.size()));
-    const Run none = run_attention(*table, query, 4, 64, 0.125F, pages, 0);
-    CHECK(std::all_of(none.out.begin(), none.out.end(), [](float x) { return x == 0.0F; }));
+    for (const float special :
+         {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+      std::vector<float> key(64, 1.0F);
+      key[40] = special;
+      KvPages pages(KvFormat::kQ8_0, 64, 1);
+      pages.store(*table, key, key, 0, 1);
+      CHECK(pages.key(0, 31) == doctest::Approx(1.0).epsilon(1e-3));
+      CHECK(std::isnan(pages.key(0, 32)));
+      CHECK(std::isnan(pages.value(0, 63)));
+      CHECK(pages.value(0, 0) == doctest::Approx(1.0).epsilon(1e-3));
+    }
   }
+}
+
+TEST_CASE("units cover every position once, and the longest is a small part of its sequence") {
+  int checked = 0;
+  for (int unit = 0; unit < cpu::kMostUnits; ++unit, ++checked) {
+    const int begin = cpu::attention_unit_begin(unit);
+    CHECK(begin % cpu::kAttentionChunk == 0);
+    CHECK(cpu::attention_units(begin) == unit);
+    CHECK(cpu::attention_units(begin + 1) == unit + 1);
+    const int size = cpu::attention_unit_begin(unit + 1) - begin;
+    CHECK(size <= std::max(cpu::kAttentionChunk, begin / 8));
+  }
+  CHECK(cpu::attention_units(1 << 26) == cpu::kMostUnits);
+  MESSAGE("checked ", checked, " units");
 }
 
 }  // namespace

@@ -47,7 +47,7 @@ def main():
             ("on_token", ctypes.c_void_p),
             ("on_token_user_data", ctypes.c_void_p),
             ("max_tokens", ctypes.c_int32),
-            ("reserved", ctypes.c_int32),
+            ("weight_layout", ctypes.c_int32),
         ]
 
     options = GenerateOptions()

@@ -1,192 +1,459 @@
-// One query row against one KV head, page by page with an online softmax.
+// Queries against a chunk of keys and values: scores, their exponentials, the weighted sum of the values.
 #pragma once
 
+#include "cpu/attention_args.hpp"
 #include "cpu/isa_code.hpp"
-#include "cpu/kernel_table.hpp"
 #include "cpu/kernels/exp.inl"
 
 namespace inlay::cpu {
 namespace {
 
-constexpr int kPositionTile = 4;  // positions whose scores are computed together
-constexpr int kValueTile = 4;     // accumulators of the sum of values: heads x registers of the head
+constexpr int kQueryTile = 6;  // queries that share a row of keys or values in registers
+/// So few queries read keys and values where they are: one tile, which widens every value once. More share floats that
+/// are made from a page first.
+template <class Isa>
+constexpr int kDirectQueries = Isa::kSumRegisters / 2 < 8 ? Isa::kSumRegisters / 2 : 8;
+constexpr float kLog2E = 0x1.715476p+0F;
 
-/// The scratch memory, one entry a query head.
-struct AttentionState {
-  float* sums;      // [group, head_size]: values weighted with the exponentials so far
-  float* scores;    // [group, kKvPagePositions]: of one page, then their exponentials
-  float* largest;   // [group]: of all scores so far
-  float* totals;    // [group]: of all exponentials so far
-  float* rescales;  // [group]: what the page multiplies the sums so far with
+INLAY_INLINE int clamped(int x, int high) { return x < 0 ? 0 : (x < high ? x : high); }
+
+template <int kBytes>
+INLAY_INLINE void prefetch_bytes(const std::byte* start) {
+  unroll<(kBytes + 63) / 64>([&](auto line) INLAY_INLINE_LAMBDA { __builtin_prefetch(start + 64 * line.value); });
+}
+
+/// Rows of floats in the scratch memory.
+template <class Isa>
+struct FloatRows {
+  static constexpr int kMostQueries = kQueryTile;
+  const float* data;
+  std::size_t stride;
+
+  INLAY_INLINE typename Isa::Vec load(int row, int column) const {
+    return Isa::load(data + static_cast<std::size_t>(row) * stride + column);
+  }
+  template <int kRegisters>
+  INLAY_INLINE void prefetch(int /*row*/, int /*column*/) const {}
 };
 
-INLAY_INLINE AttentionState attention_state(const AttentionArgs& args) {
-  AttentionState state;
-  state.sums = args.scratch;
-  state.scores = state.sums + offset_of(args.group, args.head_size);
-  state.largest = state.scores + offset_of(args.group, kKvPagePositions);
-  state.totals = state.largest + args.group;
-  state.rescales = state.totals + args.group;
-  return state;
-}
+/// Rows of halves in a page. The rows at `next`, which are read after these, are fetched on the way: pages are apart,
+/// so that the hardware does not see them come.
+template <class Isa>
+struct HalfRows {
+  static constexpr int kMostQueries = kDirectQueries<Isa>;
+  const std::byte* data;
+  const std::byte* next;
+  std::size_t stride;
 
-/// scores[h][p] = scale * dot(query[h], keys[p]) for kHeads heads and kPositions positions.
-template <class Isa, int kHeads, int kPositions>
-INLAY_INLINE void score_tile(const AttentionArgs& args, const float* query, const std::byte* keys, float* scores) {
+  INLAY_INLINE typename Isa::Vec load(int row, int column) const {
+    return Isa::load_half(data + 2 * (static_cast<std::size_t>(row) * stride + static_cast<std::size_t>(column)));
+  }
+  template <int kRegisters>
+  INLAY_INLINE void prefetch(int row, int column) const {
+    prefetch_bytes<kRegisters * Isa::kLanes * 2>(
+        next + 2 * (static_cast<std::size_t>(row) * stride + static_cast<std::size_t>(column)));
+  }
+};
+
+/// Rows of 8-bit keys in a page: a scale for each position of 32 rows.
+template <class Isa>
+struct QuantKeys {
+  static constexpr int kMostQueries = kDirectQueries<Isa>;
+  const std::byte* data;
+  const std::byte* next;
+  const float* scales;  // [head_size / 32, 64]
+
+  INLAY_INLINE typename Isa::Vec load(int row, int column) const {
+    const auto scale = Isa::load(scales + offset_of(row / kKvBlock, kKvPagePositions) + column);
+    return Isa::mul(Isa::load_int8(data + offset_of(row, kKvPagePositions) + column), scale);
+  }
+  template <int kRegisters>
+  INLAY_INLINE void prefetch(int row, int column) const {
+    prefetch_bytes<kRegisters * Isa::kLanes>(next + offset_of(row, kKvPagePositions) + column);
+  }
+};
+
+/// Rows of 8-bit values in a page: a scale for 32 values of a row.
+template <class Isa>
+struct QuantValues {
+  static constexpr int kMostQueries = kDirectQueries<Isa>;
+  const std::byte* data;
+  const std::byte* next;
+  const float* scales;  // [64, head_size / 32]
+  int head_size;
+
+  INLAY_INLINE typename Isa::Vec load(int row, int column) const {
+    const std::size_t first = offset_of(row, head_size) + static_cast<std::size_t>(column);
+    return Isa::mul(Isa::load_int8(data + first), Isa::set1(scales[first / kKvBlock]));
+  }
+  template <int kRegisters>
+  INLAY_INLINE void prefetch(int row, int column) const {
+    prefetch_bytes<kRegisters * Isa::kLanes>(next + offset_of(row, head_size) + column);
+  }
+};
+
+enum class Start { kZero, kSums };
+
+/// What rows are multiplied with and where the sums go; both advance by a stride from query to query.
+struct Product {
+  const float* factors;  // [n_queries, factor_stride]
+  std::size_t factor_stride;
+  float* sums;  // [n_queries, sum_stride]
+  std::size_t sum_stride;
+
+  [[nodiscard]] INLAY_INLINE Product from(int query) const {
+    const auto i = static_cast<std::size_t>(query);
+    return {factors + i * factor_stride, factor_stride, sums + i * sum_stride, sum_stride};
+  }
+};
+
+/// sums[q] (+)= the sum over begin <= k < end of factors[q][k] * rows[k], kRegisters registers from `column` on. Every
+/// lane is one chain of multiply-adds in the order of k: the same bits in whichever tile, and wherever it is cut.
+template <class Isa, int kQueries, int kRegisters, Start kStart, class Rows>
+INLAY_INLINE void multiply_tile(const Product& product, const Rows& rows, int begin, int end, int column) {
   using Vec = typename Isa::Vec;
-  Vec dots[kHeads][kPositions];
-  unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-    unroll<kPositions>([&](auto p) INLAY_INLINE_LAMBDA { dots[h.value][p.value] = Isa::zero(); });
-  });
-  const auto add = [&](int i, auto... count) INLAY_INLINE_LAMBDA {
-    Vec q[kHeads];
-    unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-      q[h.value] = Isa::load(query + offset_of(h.value, args.head_size) + i, count...);
+  Vec sums[kQueries][kRegisters];
+  float* out = product.sums + column;
+  unroll<kQueries>([&](auto q) INLAY_INLINE_LAMBDA {
+    unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
+      if constexpr (kStart == Start::kZero) {
+        sums[q.value][r.value] = Isa::zero();
+      } else {
+        sums[q.value][r.value] = Isa::load(out + q.value * product.sum_stride + r.value * Isa::kLanes);
+      }
     });
-    unroll<kPositions>([&](auto p) INLAY_INLINE_LAMBDA {
-      const Vec key =
-          Isa::load_half(keys + 2 * (offset_of(p.value, args.head_size) + static_cast<std::size_t>(i)), count...);
-      unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-        dots[h.value][p.value] = Isa::fma(q[h.value], key, dots[h.value][p.value]);
+  });
+  for (int k = begin; k < end; ++k) {
+    rows.template prefetch<kRegisters>(k, column);
+    Vec row[kRegisters];
+    unroll<kRegisters>([&](auto r)
+                           INLAY_INLINE_LAMBDA { row[r.value] = rows.load(k, column + r.value * Isa::kLanes); });
+    unroll<kQueries>([&](auto q) INLAY_INLINE_LAMBDA {
+      const Vec factor = Isa::set1(product.factors[q.value * product.factor_stride + static_cast<std::size_t>(k)]);
+      unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
+        sums[q.value][r.value] = Isa::fma(factor, row[r.value], sums[q.value][r.value]);
       });
     });
-  };
-  int i = 0;
-  for (; i + Isa::kLanes <= args.head_size; i += Isa::kLanes) add(i);
-  if (i < args.head_size) add(i, args.head_size - i);
-  unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-    float* out = scores + h.value * kKvPagePositions;
-    if constexpr (kPositions == kPositionTile) {
-      Isa::store_sums(out, dots[h.value], args.scale);
-    } else {
-      static_assert(kPositions == 1);
-      out[0] = Isa::reduce_add(dots[h.value][0]) * args.scale;
-    }
+  }
+  unroll<kQueries>([&](auto q) INLAY_INLINE_LAMBDA {
+    unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
+      Isa::store(out + q.value * product.sum_stride + r.value * Isa::kLanes, sums[q.value][r.value]);
+    });
   });
 }
 
-template <class Isa, int kHeads>
-INLAY_INLINE void score_heads(const AttentionArgs& args, const float* query, const std::byte* keys, int n,
-                              float* scores) {
-  const std::size_t key_bytes = 2 * static_cast<std::size_t>(args.head_size);
-  int p = 0;
-  for (; p + kPositionTile <= n; p += kPositionTile) {
-    score_tile<Isa, kHeads, kPositionTile>(args, query, keys + static_cast<std::size_t>(p) * key_bytes, scores + p);
+/// The same for all `n_registers` registers of a row.
+template <class Isa, int kQueries, Start kStart, class Rows>
+void multiply_rows(const Product& product, const Rows& rows, int begin, int end, int n_registers) {
+  constexpr int kWide = 4 * kQueries <= Isa::kSumRegisters ? 4 : 2;
+  int r = 0;
+  for (; r + kWide <= n_registers; r += kWide) {
+    multiply_tile<Isa, kQueries, kWide, kStart>(product, rows, begin, end, r * Isa::kLanes);
   }
-  for (; p < n; ++p) {
-    score_tile<Isa, kHeads, 1>(args, query, keys + static_cast<std::size_t>(p) * key_bytes, scores + p);
+  if constexpr (kWide > 2) {
+    if (r + 2 <= n_registers) {
+      multiply_tile<Isa, kQueries, 2, kStart>(product, rows, begin, end, r * Isa::kLanes);
+      r += 2;
+    }
+  }
+  if (r < n_registers) multiply_tile<Isa, kQueries, 1, kStart>(product, rows, begin, end, r * Isa::kLanes);
+}
+
+template <class Isa, Start kStart, int kMost, class Rows>
+INLAY_INLINE void multiply_queries(const Product& product, int n_queries, const Rows& rows, int begin, int end,
+                                   int n_registers) {
+  if (kMost == 1 || n_queries == kMost) {
+    multiply_rows<Isa, kMost, kStart>(product, rows, begin, end, n_registers);
+  } else if constexpr (kMost > 1) {
+    multiply_queries<Isa, kStart, kMost - 1>(product, n_queries, rows, begin, end, n_registers);
+  }
+}
+
+template <class Isa, Start kStart, class Rows>
+INLAY_INLINE void multiply(const Product& product, int n_queries, const Rows& rows, int begin, int end,
+                           int n_registers) {
+  multiply_queries<Isa, kStart, Rows::kMostQueries>(product, n_queries, rows, begin, end, n_registers);
+}
+
+/// A call's arguments, and how its scratch memory is used.
+template <class Isa>
+struct Attention {
+  static constexpr int kPageRegisters = kKvPagePositions / Isa::kLanes;
+
+  const AttentionArgs& args;
+  int n_queries;
+  int head_registers;
+  std::size_t stride;
+  float* queries;  // [n_queries, stride], scaled
+  float* scores;   // [n_queries, kAttentionChunk], then their exponentials
+  float* floats;   // keys [head_size, kKvPagePositions] or values [kKvPagePositions, stride] of a page
+  bool direct;
+
+  explicit INLAY_INLINE Attention(const AttentionArgs& arguments)
+      : args(arguments),
+        n_queries(args.n_rows * args.group),
+        head_registers((args.head_size + Isa::kLanes - 1) / Isa::kLanes),
+        stride(args.state.stride),
+        queries(args.scratch),
+        scores(queries + static_cast<std::size_t>(n_queries) * stride),
+        floats(scores + offset_of(n_queries, kAttentionChunk)),
+        direct(n_queries <= kDirectQueries<Isa> && args.head_size % Isa::kLanes == 0) {}
+
+  /// Positions of the page that the query sees, if pages behind `page` count as part of it: query's row alone decides.
+  [[nodiscard]] INLAY_INLINE int visible(int query, int page) const {
+    return clamped(args.n_positions + query / args.group - page * kKvPagePositions, kKvPagePositions);
+  }
+  [[nodiscard]] INLAY_INLINE int visible(int query) const {
+    return clamped(args.n_positions + query / args.group, kAttentionChunk);
+  }
+  [[nodiscard]] INLAY_INLINE const std::byte* keys(int page) const { return args.pages[page] + args.key_offset; }
+  [[nodiscard]] INLAY_INLINE const std::byte* values(int page) const { return args.pages[page] + args.value_offset; }
+
+  /// body(first, count): all queries in tiles of about the same size, at most `most`.
+  template <class Body>
+  INLAY_INLINE void for_tiles(int most, const Body& body) const {
+    const int n_tiles = (n_queries + most - 1) / most;
+    for (int tile = 0; tile < n_tiles; ++tile) {
+      const int first = n_queries * tile / n_tiles;
+      body(first, n_queries * (tile + 1) / n_tiles - first);
+    }
+  }
+};
+
+template <class Isa>
+INLAY_INLINE void scale_queries(const Attention<Isa>& attention) {
+  const AttentionArgs& args = attention.args;
+  const auto scale = Isa::set1(args.scale * kLog2E);
+  for (int query = 0; query < attention.n_queries; ++query) {
+    const float* in = args.query + static_cast<std::size_t>(query / args.group) * args.query_stride +
+                      offset_of(query % args.group, args.head_size);
+    float* out = attention.queries + static_cast<std::size_t>(query) * attention.stride;
+    int i = 0;
+    for (; i + Isa::kLanes <= args.head_size; i += Isa::kLanes) {
+      Isa::store(out + i, Isa::mul(Isa::load(in + i), scale));
+    }
+    if (i < args.head_size) Isa::store(out + i, Isa::mul(Isa::load(in + i, args.head_size - i), scale));
+  }
+}
+
+/// Keys of a page as floats, [head_size, kKvPagePositions].
+template <class Isa>
+void widen_keys(const Attention<Isa>& attention, int page) {
+  constexpr int kRegisters = Attention<Isa>::kPageRegisters;
+  const std::byte* keys = attention.keys(page);
+  float* out = attention.floats;
+  const int head_size = attention.args.head_size;
+  if (attention.args.format == KvFormat::kF16) {
+    const int n = head_size * kKvPagePositions;
+    for (int i = 0; i < n; i += Isa::kLanes)
+      Isa::store(out + i, Isa::load_half(keys + 2 * static_cast<std::size_t>(i)));
+    return;
+  }
+  const std::byte* scales = keys + offset_of(head_size, kKvPagePositions);
+  for (int row = 0; row < head_size; row += kKvBlock, scales += 2 * kKvPagePositions) {
+    typename Isa::Vec scale[kRegisters];
+    unroll<kRegisters>(
+        [&](auto r) INLAY_INLINE_LAMBDA { scale[r.value] = Isa::load_half(scales + 2 * r.value * Isa::kLanes); });
+    for (int i = 0; i < kKvBlock; ++i, keys += kKvPagePositions, out += kKvPagePositions) {
+      unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
+        constexpr int kLane = decltype(r)::value * Isa::kLanes;
+        Isa::store(out + kLane, Isa::mul(Isa::load_int8(keys + kLane), scale[r.value]));
+      });
+    }
   }
 }
 
 template <class Isa>
-void score_page(const AttentionArgs& args, const std::byte* keys, int n, float* scores) {
-  const auto score = [&](auto heads, int head) INLAY_INLINE_LAMBDA {
-    score_heads<Isa, decltype(heads)::value>(args, args.query + offset_of(head, args.head_size), keys, n,
-                                             scores + offset_of(head, kKvPagePositions));
+INLAY_INLINE void widen_row(const std::byte* halves, int n, float* out) {
+  int i = 0;
+  for (; i + Isa::kLanes <= n; i += Isa::kLanes) {
+    Isa::store(out + i, Isa::load_half(halves + 2 * static_cast<std::size_t>(i)));
+  }
+  if (i < n) Isa::store(out + i, Isa::load_half(halves + 2 * static_cast<std::size_t>(i), n - i));
+}
+
+/// The first n values of a page as floats, [n, stride].
+template <class Isa>
+void widen_values(const Attention<Isa>& attention, int page, int n) {
+  const std::byte* values = attention.values(page);
+  const int head_size = attention.args.head_size;
+  const std::byte* scales = values + offset_of(kKvPagePositions, head_size);
+  for (int position = 0; position < n; ++position) {
+    float* out = attention.floats + static_cast<std::size_t>(position) * attention.stride;
+    if (attention.args.format == KvFormat::kF16) {
+      widen_row<Isa>(values + 2 * offset_of(position, head_size), head_size, out);
+      continue;
+    }
+    const std::byte* row = values + offset_of(position, head_size);
+    for (int first = 0; first < head_size; first += kKvBlock, scales += 2) {
+      const auto scale = Isa::set1_half(scales);
+      unroll<kKvBlock / Isa::kLanes>([&](auto r) INLAY_INLINE_LAMBDA {
+        const int i = first + r.value * Isa::kLanes;
+        Isa::store(out + i, Isa::mul(Isa::load_int8(row + i), scale));
+      });
+    }
+  }
+}
+
+/// The scales of a plane as floats; those of the plane at `next` are fetched.
+template <class Isa>
+INLAY_INLINE void widen_scales(const Attention<Isa>& attention, const std::byte* plane, const std::byte* next) {
+  const int n_quants = attention.args.head_size * kKvPagePositions;
+  const std::byte* scales = plane + n_quants;
+  for (int i = 0; i < n_quants / kKvBlock; i += Isa::kLanes) {
+    Isa::store(attention.floats + i, Isa::load_half(scales + 2 * static_cast<std::size_t>(i)));
+    if (i % 32 == 0) __builtin_prefetch(next + n_quants + 2 * static_cast<std::size_t>(i));
+  }
+}
+
+/// Scores of all queries against all positions of a page, seen or not: lanes do not mix.
+template <class Isa>
+INLAY_INLINE void score_page(const Attention<Isa>& attention, int page, const std::byte* next) {
+  const int head_size = attention.args.head_size;
+  const int seen = attention.visible(attention.n_queries - 1, page);
+  const int n_registers = (seen + 2 * Isa::kLanes - 1) / (2 * Isa::kLanes) * 2;  // in pairs: wide tiles are faster
+  const Product all = {attention.queries, attention.stride, attention.scores + page * kKvPagePositions,
+                       kAttentionChunk};
+  const auto multiply_all = [&](const auto& rows) INLAY_INLINE_LAMBDA {
+    attention.for_tiles(rows.kMostQueries, [&](int first, int count) INLAY_INLINE_LAMBDA {
+      if (attention.visible(first + count - 1, page) == 0) return;
+      multiply<Isa, Start::kZero>(all.from(first), count, rows, 0, head_size, n_registers);
+    });
   };
-  int head = 0;
-  for (; head + Isa::kHeadTile <= args.group; head += Isa::kHeadTile) score(Index<Isa::kHeadTile>{}, head);
-  for (; head < args.group; ++head) score(Index<1>{}, head);
+  if (!attention.direct) {
+    widen_keys(attention, page);
+    multiply_all(FloatRows<Isa>{attention.floats, kKvPagePositions});
+  } else if (attention.args.format == KvFormat::kF16) {
+    multiply_all(HalfRows<Isa>{attention.keys(page), next, kKvPagePositions});
+  } else {
+    widen_scales(attention, attention.keys(page), next);
+    multiply_all(QuantKeys<Isa>{attention.keys(page), next, attention.floats});
+  }
 }
 
-/// Turns one head's scores of a page into exponentials relative to the largest score so far.
+/// Turns a query's n scores into weights, 2^(score - largest).
 template <class Isa>
-INLAY_INLINE void softmax_page(const AttentionState& state, int head, int n) {
+INLAY_INLINE void weigh(const Attention<Isa>& attention, int query) {
   using Vec = typename Isa::Vec;
-  float* scores = state.scores + offset_of(head, kKvPagePositions);
+  float* scores = attention.scores + offset_of(query, kAttentionChunk);
+  const int n = attention.visible(query);
   int padded = n;
   for (; padded % Isa::kLanes != 0; ++padded) scores[padded] = -__builtin_inff();
-  Vec most = Isa::set1(state.largest[head]);
-  for (int i = 0; i < padded; i += Isa::kLanes) most = Isa::max(most, Isa::load(scores + i));
-  const float largest = Isa::reduce_max(most);
-  Vec total = Isa::zero();
-  for (int i = 0; i < padded; i += Isa::kLanes) {
-    const Vec weights = exp<Isa>(Isa::sub(Isa::load(scores + i), Isa::set1(largest)));
-    Isa::store(scores + i, weights);
-    total = Isa::add(total, weights);
-  }
-  const Vec rescale = exp<Isa>(Isa::set1(state.largest[head] - largest));
-  Isa::store(state.rescales + head, rescale, 1);
-  state.totals[head] = state.totals[head] * state.rescales[head] + Isa::reduce_add(total);
-  state.largest[head] = largest;
-}
-
-/// sums[h][i ...] = sums * rescale + sum over positions of weights[h][p] * values[p][i ...], for kHeads heads and
-/// kRegisters registers of each (with `count`: the first `count` lanes of one).
-template <class Isa, int kHeads, int kRegisters, class... Count>
-INLAY_INLINE void add_values(const AttentionArgs& args, const AttentionState& state, int head, const std::byte* values,
-                             int n, int i, Count... count) {
-  using Vec = typename Isa::Vec;
-  float* sums = state.sums + offset_of(head, args.head_size) + i;
-  const float* weights = state.scores + offset_of(head, kKvPagePositions);
-  const std::byte* value = values + 2 * static_cast<std::size_t>(i);
-  Vec totals[kHeads][kRegisters];
-  unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-    unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
-      const Vec sum = Isa::load(sums + offset_of(h.value, args.head_size) + r.value * Isa::kLanes, count...);
-      totals[h.value][r.value] = Isa::mul(sum, Isa::set1(state.rescales[head + h.value]));
-    });
-  });
-  for (int p = 0; p < n; ++p, value += 2 * static_cast<std::size_t>(args.head_size)) {
-    Vec v[kRegisters];
-    unroll<kRegisters>(
-        [&](auto r) INLAY_INLINE_LAMBDA { v[r.value] = Isa::load_half(value + 2 * r.value * Isa::kLanes, count...); });
-    unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-      const Vec weight = Isa::set1(weights[h.value * kKvPagePositions + p]);
-      unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
-        totals[h.value][r.value] = Isa::fma(weight, v[r.value], totals[h.value][r.value]);
-      });
-    });
-  }
-  unroll<kHeads>([&](auto h) INLAY_INLINE_LAMBDA {
-    unroll<kRegisters>([&](auto r) INLAY_INLINE_LAMBDA {
-      Isa::store(sums + offset_of(h.value, args.head_size) + r.value * Isa::kLanes, totals[h.value][r.value], count...);
-    });
-  });
-}
-
-template <class Isa, int kHeads>
-INLAY_INLINE void add_heads_values(const AttentionArgs& args, const AttentionState& state, int head,
-                                   const std::byte* values, int n) {
+  Vec most[2] = {Isa::set1(-__builtin_inff()), Isa::set1(-__builtin_inff())};
+  Vec totals[2] = {Isa::zero(), Isa::zero()};
   int i = 0;
-  for (; i + kValueTile * Isa::kLanes <= args.head_size; i += kValueTile * Isa::kLanes) {
-    add_values<Isa, kHeads, kValueTile>(args, state, head, values, n, i);
+  for (; i + 2 * Isa::kLanes <= padded; i += 2 * Isa::kLanes) {
+    unroll<2>([&](auto k) INLAY_INLINE_LAMBDA {
+      most[k.value] = Isa::max(most[k.value], Isa::load(scores + i + k.value * Isa::kLanes));
+    });
   }
-  for (; i + Isa::kLanes <= args.head_size; i += Isa::kLanes) {
-    add_values<Isa, kHeads, 1>(args, state, head, values, n, i);
+  if (i < padded) most[0] = Isa::max(most[0], Isa::load(scores + i));
+  const float largest = Isa::reduce_max(Isa::max(most[0], most[1]));
+  const Vec reference = Isa::set1(largest);
+  const auto weigh_register = [&](int first, Vec& total) INLAY_INLINE_LAMBDA {
+    const Vec weights = exp2_of_negative<Isa>(Isa::sub(Isa::load(scores + first), reference));
+    Isa::store(scores + first, weights);
+    total = Isa::add(total, weights);
+  };
+  for (i = 0; i + 2 * Isa::kLanes <= padded; i += 2 * Isa::kLanes) {
+    unroll<2>([&](auto k) INLAY_INLINE_LAMBDA { weigh_register(i + k.value * Isa::kLanes, totals[k.value]); });
   }
-  if (i < args.head_size) add_values<Isa, kHeads, 1>(args, state, head, values, n, i, args.head_size - i);
+  if (i < padded) weigh_register(i, totals[0]);
+  attention.args.state.largest[query] = largest;
+  attention.args.state.totals[query] = n > 0 ? Isa::reduce_add(Isa::add(totals[0], totals[1])) : 0.0F;
 }
 
+/// Adds the weighted values of a page. What a query does not see is not even multiplied with zero: it may be a NaN.
 template <class Isa>
-void add_page_values(const AttentionArgs& args, const AttentionState& state, const std::byte* values, int n) {
-  int head = 0;
-  for (; head + 2 <= args.group; head += 2) add_heads_values<Isa, 2>(args, state, head, values, n);
-  if (head < args.group) add_heads_values<Isa, 1>(args, state, head, values, n);
+INLAY_INLINE void add_page_values(const Attention<Isa>& attention, int page, const std::byte* next) {
+  const AttentionState& state = attention.args.state;
+  const Product all = {attention.scores + page * kKvPagePositions, kAttentionChunk, state.sums, state.stride};
+  const int n_registers = attention.head_registers;
+  const auto multiply_all = [&](const auto& rows) INLAY_INLINE_LAMBDA {
+    attention.for_tiles(rows.kMostQueries, [&](int first, int count) INLAY_INLINE_LAMBDA {
+      const int common = attention.visible(first, page);
+      if (common > 0) multiply<Isa, Start::kSums>(all.from(first), count, rows, 0, common, n_registers);
+      for (int query = first + 1; query < first + count; ++query) {
+        const int own = attention.visible(query, page);
+        if (own > common) multiply_rows<Isa, 1, Start::kSums>(all.from(query), rows, common, own, n_registers);
+      }
+    });
+  };
+  if (!attention.direct) {
+    widen_values(attention, page, attention.visible(attention.n_queries - 1, page));
+    multiply_all(FloatRows<Isa>{attention.floats, attention.stride});
+  } else if (attention.args.format == KvFormat::kF16) {
+    multiply_all(HalfRows<Isa>{attention.values(page), next, static_cast<std::size_t>(attention.args.head_size)});
+  } else {
+    widen_scales(attention, attention.values(page), next);
+    multiply_all(QuantValues<Isa>{attention.values(page), next, attention.floats, attention.args.head_size});
+  }
 }
 
 template <class Isa>
 void attend(const AttentionArgs& args) {
-  const AttentionState state = attention_state(args);
-  const int n_sums = args.group * args.head_size;
-  for (int i = 0; i < n_sums; ++i) state.sums[i] = 0.0F;
-  for (int head = 0; head < args.group; ++head) {
-    state.largest[head] = -__builtin_inff();
-    state.totals[head] = 0.0F;
+  const Attention<Isa> attention(args);
+  const int last = attention.n_queries - 1;
+  const int n_pages = (attention.visible(last) + kKvPagePositions - 1) / kKvPagePositions;
+  scale_queries(attention);
+  for (int page = 0; page < n_pages; ++page) {
+    score_page(attention, page, page + 1 < n_pages ? attention.keys(page + 1) : attention.values(0));
   }
-  for (int first = 0; first < args.n_positions; first += kKvPagePositions) {
-    const int left = args.n_positions - first;
-    const int n = left < kKvPagePositions ? left : kKvPagePositions;
-    const std::byte* page = args.pages[first / kKvPagePositions];
-    score_page<Isa>(args, page + args.key_offset, n, state.scores);
-    for (int head = 0; head < args.group; ++head) softmax_page<Isa>(state, head, n);
-    add_page_values<Isa>(args, state, page + args.value_offset, n);
+  for (int query = 0; query <= last; ++query) weigh(attention, query);
+  for (int query = 0; query <= last; ++query) {
+    float* sums = args.state.sums + static_cast<std::size_t>(query) * args.state.stride;
+    for (int r = 0; r < attention.head_registers; ++r) Isa::store(sums + r * Isa::kLanes, Isa::zero());
   }
-  for (int head = 0; head < args.group; ++head) {
-    const float inverse = args.n_positions > 0 ? 1.0F / state.totals[head] : 0.0F;
-    const float* sums = state.sums + offset_of(head, args.head_size);
-    float* out = args.out + offset_of(head, args.head_size);
-    for (int i = 0; i < args.head_size; ++i) out[i] = sums[i] * inverse;
+  const std::byte* behind = args.next_page != nullptr ? args.next_page + args.key_offset : attention.values(0);
+  for (int page = 0; page < n_pages; ++page) {
+    add_page_values(attention, page, page + 1 < n_pages ? attention.values(page + 1) : behind);
+  }
+}
+
+/// Adds what one query has seen elsewhere to what it has seen so far.
+template <class Isa>
+INLAY_INLINE void merge_query(const AttentionState& part, const AttentionState& into, int query, int head_size) {
+  using Vec = typename Isa::Vec;
+  if (part.totals[query] == 0.0F) return;
+  const std::size_t first = static_cast<std::size_t>(query) * into.stride;
+  const float* from = part.sums + static_cast<std::size_t>(query) * part.stride;
+  if (into.totals[query] == 0.0F) {
+    for (int i = 0; i < head_size; i += Isa::kLanes) Isa::store(into.sums + first + i, Isa::load(from + i));
+    into.largest[query] = part.largest[query];
+    into.totals[query] = part.totals[query];
+    return;
+  }
+  const float largest = Isa::reduce_max(Isa::max(Isa::set1(part.largest[query]), Isa::set1(into.largest[query])));
+  const Vec old_factor = exp2_of_negative<Isa>(Isa::set1(into.largest[query] - largest));
+  const Vec new_factor = exp2_of_negative<Isa>(Isa::set1(part.largest[query] - largest));
+  for (int i = 0; i < head_size; i += Isa::kLanes) {
+    const Vec old = Isa::mul(Isa::load(into.sums + first + i), old_factor);
+    Isa::store(into.sums + first + i, Isa::fma(Isa::load(from + i), new_factor, old));
+  }
+  const Vec old = Isa::mul(Isa::set1(into.totals[query]), old_factor);
+  Isa::store(into.totals + query, Isa::fma(Isa::set1(part.totals[query]), new_factor, old), 1);
+  into.largest[query] = largest;
+}
+
+template <class Isa>
+void merge_attention(const AttentionState& part, const AttentionState& into, int n_queries, int head_size) {
+  for (int query = 0; query < n_queries; ++query) merge_query<Isa>(part, into, query, head_size);
+}
+
+template <class Isa>
+void finish_attention(const AttentionState& state, int n_queries, int head_size, float* out) {
+  for (int query = 0; query < n_queries; ++query) {
+    const float* sums = state.sums + static_cast<std::size_t>(query) * state.stride;
+    float* row = out + offset_of(query, head_size);
+    const bool empty = state.totals[query] == 0.0F;
+    const auto inverse = Isa::set1(1.0F / state.totals[query]);
+    int i = 0;
+    for (; i + Isa::kLanes <= head_size; i += Isa::kLanes) {
+      Isa::store(row + i, empty ? Isa::zero() : Isa::mul(Isa::load(sums + i), inverse));
+    }
+    if (i < head_size) {
+      Isa::store(row + i, empty ? Isa::zero() : Isa::mul(Isa::load(sums + i), inverse), head_size - i);
+    }
   }
 }
 

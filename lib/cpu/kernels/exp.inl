@@ -29,5 +29,22 @@ INLAY_INLINE typename Isa::Vec exp(typename Isa::Vec x) {
   return Isa::scale_by_power(sum, n);
 }
 
+/// 2^x for x <= 0, within two units in the last place; 0 below -126, NaN for NaN. x = n + r with |r| <= 1/2; 2^r is the
+/// polynomial of degree 6 with the least relative error, 2^-29 before rounding.
+template <class Isa>
+INLAY_INLINE typename Isa::Vec exp2_of_negative(typename Isa::Vec x) {
+  using Vec = typename Isa::Vec;
+  const Vec n = Isa::round(x);
+  const Vec r = Isa::sub(x, n);
+  Vec sum = Isa::set1(0x1.41d334p-13F);
+  sum = Isa::fma(sum, r, Isa::set1(0x1.5f456ap-10F));
+  sum = Isa::fma(sum, r, Isa::set1(0x1.3b2dbcp-7F));
+  sum = Isa::fma(sum, r, Isa::set1(0x1.c6aed4p-5F));
+  sum = Isa::fma(sum, r, Isa::set1(0x1.ebfbdap-3F));
+  sum = Isa::fma(sum, r, Isa::set1(0x1.62e430p-1F));
+  sum = Isa::fma(sum, r, Isa::set1(1.0F));
+  return Isa::scale_down(sum, n, x);
+}
+
 }  // namespace
 }  // namespace inlay::cpu

@@ -3,6 +3,7 @@
 
 #include "cpu/kernel_table.hpp"
 #include "cpu/kernels/attention.inl"
+#include "cpu/kernels/kv_store.inl"
 #include "cpu/kernels/matmul.inl"
 #include "cpu/kernels/quantize_x86.inl"
 #include "cpu/kernels/rows.inl"
@@ -22,7 +23,10 @@ consteval KernelTable make_table(const char* name, FormatList<Formats...> /*form
   table.gated_activation = gated_activation<Isa>;
   table.add = add<Isa>;
   table.store_half = store_half<Isa>;
+  table.store_kv = store_kv<Isa>;
   table.attend = attend<Isa>;
+  table.merge_attention = merge_attention<Isa>;
+  table.finish_attention = finish_attention<Isa>;
   return table;
 }
 
