@@ -133,13 +133,14 @@ class KvCache {
     std::normal_distribution<float> normal;
     std::vector<float> values(static_cast<std::size_t>(head_size));
     for (float& value : values) value = normal(random);
+    std::byte* page = memory_.data();
+    for (int slot = 0; slot < kKvPagePositions; ++slot) {
+      cpu::usable_kernels().front()->store_kv(
+          {values.data(), values.data(), head_size, format, page, page + plane_bytes_, slot});
+    }
     for (std::size_t i = 0; i < memory_.size(); i += 2 * plane_bytes_) {
+      if (i > 0) std::memcpy(memory_.data() + i, page, 2 * plane_bytes_);
       pages_.push_back(memory_.data() + i);
-      for (int slot = 0; slot < kKvPagePositions; ++slot) {
-        std::byte* page = memory_.data() + i;
-        cpu::usable_kernels().front()->store_kv(
-            {values.data(), values.data(), head_size, format, page, page + plane_bytes_, slot});
-      }
     }
   }
 

@@ -23,7 +23,7 @@ namespace {
 using namespace inlay;
 
 /// Two logits closer than this may change places: 8-bit activations move single logits by about as much.
-constexpr double kMargin = 0.25;
+constexpr double kMargin = 0.2;
 
 nlohmann::json golden(const char* name) {
   std::ifstream file(std::string(INLAY_TEST_DATA "/golden/") + name);
