@@ -46,8 +46,7 @@ std::size_t scratch_panel_bytes(const Plan& plan, const KernelTable& kernels, co
 Result<std::unique_ptr<Executor>> CpuExecutor::create(const Plan& plan, const KernelTable& kernels,
                                                       const ExecutorOptions& options) {
   std::unique_ptr<ThreadPool> pool = make_pool(options);
-  const bool mapped = options.weight_layout == WeightLayout::kAsInFile;
-  INLAY_TRY_ASSIGN(Weights weights, Weights::load(plan, kernels, mapped, *pool, options.progress));
+  INLAY_TRY_ASSIGN(Weights weights, Weights::load(plan, kernels, options, *pool));
   return std::unique_ptr<Executor>(
       std::make_unique<CpuExecutor>(plan, kernels, options, std::move(pool), std::move(weights)));
 }

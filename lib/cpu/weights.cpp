@@ -81,8 +81,8 @@ std::size_t Weights::largest_panel(const Plan& plan) {
   return bytes;
 }
 
-Result<Weights> Weights::load(const Plan& plan, const KernelTable& kernels, bool mapped, ThreadPool& pool,
-                              const ProgressCallback& progress) {
+Result<Weights> Weights::load(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options,
+                              ThreadPool& pool) {
   Weights weights;
   std::uint64_t total = 0;
   for (const Matrix& matrix : plan.tensors.matrices()) {
@@ -90,20 +90,20 @@ Result<Weights> Weights::load(const Plan& plan, const KernelTable& kernels, bool
                                  panel_bytes(matrix.format, matrix.cols)});
     total += matrix.bytes();
   }
-  const bool packs = kernels.reads_panels && !mapped;
+  const bool packs = kernels.reads_panels && options.weight_layout == WeightLayout::kRepacked;
   if (packs) {
     INLAY_TRY_ASSIGN(weights.panels_, PageMemory::take(packed_bytes(plan), "weights"));
   }
   const std::vector<bool> wanted = multiplied(plan);
   std::byte* next = weights.panels_.data();
-  Progress steps(progress, total);
+  Progress steps(options.progress, total);
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const Matrix& matrix = plan.tensors.matrices()[i];
     if (!packs) {
       prefetch_mapped(file_bytes(matrix));
     } else if (wanted[i]) {
       pack(matrix, next, pool);
-      release_mapped(file_bytes(matrix));
+      if (options.may_release_file) release_mapped(file_bytes(matrix));
       weights.matrices_[i].panels = next;
       next += bytes_of_panels(matrix);
     }

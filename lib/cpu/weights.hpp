@@ -6,12 +6,12 @@
 #include <vector>
 
 #include <inlay/result.hpp>
-#include <inlay/types.hpp>
 
 #include "base/page_memory.hpp"
 #include "cpu/kernel_table.hpp"
 #include "cpu/thread_pool.hpp"
 #include "model/plan.hpp"
+#include "runtime/backend.hpp"
 
 namespace inlay::cpu {
 
@@ -33,10 +33,10 @@ struct WeightMatrix {
 class Weights {
  public:
   /// Packs every matrix that a step multiplies with, on all threads of the pool, and lets go of the file's pages behind
-  /// it. With `mapped`, or where the kernels want no panels, the matrices stay in the file, and its pages are read in.
-  /// kOutOfMemory, kCancelled (by `progress`).
-  static Result<Weights> load(const Plan& plan, const KernelTable& kernels, bool mapped, ThreadPool& pool,
-                              const ProgressCallback& progress);
+  /// it where options.may_release_file. With WeightLayout::kAsInFile, or where the kernels want no panels, the matrices
+  /// stay in the file, and its pages are read in. kOutOfMemory, kCancelled (by options.progress).
+  static Result<Weights> load(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options,
+                              ThreadPool& pool);
 
   [[nodiscard]] const WeightMatrix& matrix(MatrixId id) const { return matrices_[static_cast<std::size_t>(id)]; }
 

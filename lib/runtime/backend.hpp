@@ -77,6 +77,7 @@ struct ExecutorOptions {
   ParallelFor parallel_for = {};
   std::string cpu_isa = {};
   WeightLayout weight_layout = WeightLayout::kRepacked;
+  bool may_release_file = false;  // the plan points into a mapped file, whose pages can be read again
   int device_index = 0;
   KvFormat kv_format = KvFormat::kF16;
   ProgressCallback progress = {};  // of loading, 0 to 1

@@ -151,6 +151,7 @@ Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const std::string& path, 
   }
 
   executor_options.progress = remaining_progress(options.progress);
+  executor_options.may_release_file = true;
   INLAY_TRY_ASSIGN(impl->executor, backend->load(impl->plan, executor_options));
   executor_options.progress = {};
   impl->executor_options = std::move(executor_options);

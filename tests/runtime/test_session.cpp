@@ -364,12 +364,18 @@ TEST_CASE_FIXTURE(SessionTest, "the host's threads give the same bits, and its e
   };
   CHECK(same_bits(prefilled(open({.threads = 3, .parallel_for = backwards}), tokens, 1000), expected));
 
-  int calls = 0;
+  int calls_left = 0;  // until one that throws
   const ParallelFor throwing = [&](std::int32_t count, const std::function<void(std::int32_t)>& body) {
-    if (++calls == 4) throw std::runtime_error("host failure");
+    if (--calls_left == 0) throw std::runtime_error("host failure");
     backwards(count, body);
   };
+  calls_left = 2;
+  const auto not_opened = Model::open(path, {.threads = 2, .parallel_for = throwing});
+  CHECK(not_opened.code() == StatusCode::kInternal);
+  CHECK(not_opened.status().message().find("host failure") != std::string::npos);
+
   const Model model = open({.threads = 2, .parallel_for = throwing});
+  calls_left = 4;
   Session session = new_session(model);
   const auto failed = session.prefill(tokens);
   CHECK(failed.code() == StatusCode::kInternal);

@@ -13,7 +13,7 @@ FUNCTION = re.compile(r"INLAY_C_API [^;]*?\b(inlay_\w+)\(")
 # the public C++ API has no namespaces inside inlay
 PUBLIC_CPP = re.compile(
     r"(?:typeinfo (?:name )?for |vtable for )?inlay::"
-    r"(?:Model|Session|Batch|Tokenizer|Utf8Stream|devices|to_string|version_string)\b(?!::Impl)"
+    r"(?:Model|Session|Batch|Tokenizer|Utf8Stream|devices|quantize|quantize_types|to_string|version_string)\b(?!::Impl)"
 )
 FORBIDDEN = {
     "abort", "exit", "_exit", "_Exit", "quick_exit", "atexit", "__assert_fail", "fork", "vfork", "execve", "system",
