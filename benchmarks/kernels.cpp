@@ -93,6 +93,8 @@ void run_matmul(benchmark::State& state, const cpu::KernelTable& table, Format f
   args.n_matrix_rows = kRowsARun;
   args.row_end = kRowsARun;
   args.x = x.view();
+  AlignedBuffer<float> totals(cpu::matmul_totals(n_tokens));
+  args.totals_scratch = totals.data();
   args.out = out.data();
   args.out_stride = kRowsARun;
   const auto matmul = table.matmul[static_cast<std::size_t>(format_index(format))];

@@ -59,7 +59,7 @@ struct ModelInfo {
 
 /// Bytes that a model and one session will take on the device, known before anything is loaded.
 struct MemoryEstimate {
-  std::uint64_t weight_bytes = 0;      ///< CPU: kAsInFile: the file's pages
+  std::uint64_t weight_bytes = 0;      ///< CPU: with pages of the mapped file
   std::uint64_t activation_bytes = 0;  ///< work buffers of a forward pass, once per model
   std::uint64_t kv_bytes = 0;          ///< KV cache of one session of `context_length` positions
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return weight_bytes + activation_bytes + kv_bytes; }

@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
     const Result<const KernelTable*> kernels = choose_kernels(options.cpu_isa);
     const KernelTable& table = kernels ? **kernels : generic_kernels();  // choose_device has refused what there is not
     if (table.reads_panels && options.weight_layout == WeightLayout::kRepacked) {
-      estimate.weight_bytes = Weights::packed_bytes(plan);
+      estimate.weight_bytes = Weights::packed_bytes(plan) + Weights::file_bytes(plan);
     } else {
       for (const Matrix& matrix : plan.tensors.matrices()) estimate.weight_bytes += matrix.bytes();
     }

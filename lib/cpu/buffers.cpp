@@ -22,7 +22,8 @@ struct Sizes {
         angles(size(batch_rows, spec.rope.n_pairs)),
         attention(AttentionMemory(spec.group(), spec.head_size, batch_rows, spec.context_length, n_parts).part_floats *
                   static_cast<std::size_t>(n_parts)),
-        panel_scratch(panel_bytes * static_cast<std::size_t>(n_parts)) {}
+        panel_scratch(panel_bytes * static_cast<std::size_t>(n_parts)),
+        totals(matmul_totals(batch_rows) * static_cast<std::size_t>(n_parts)) {}
 
   std::size_t x;
   std::size_t blocks;
@@ -33,6 +34,7 @@ struct Sizes {
   std::size_t angles;
   std::size_t attention;
   std::size_t panel_scratch;
+  std::size_t totals;
 };
 
 }  // namespace
@@ -54,13 +56,14 @@ Buffers::Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel
   blocks = AlignedBuffer<ActivationBlock>(sizes.blocks);
   panel_scratch = AlignedBuffer<std::byte>(sizes.panel_scratch);
   panel_stride = panel_bytes;
+  totals = AlignedBuffer<float>(sizes.totals);
   attention = AlignedBuffer<float>(sizes.attention);
 }
 
 std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes) {
   const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
-                             2 * sizes.angles + sizes.attention;
+                             2 * sizes.angles + sizes.attention + sizes.totals;
   return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.panel_scratch;
 }
 

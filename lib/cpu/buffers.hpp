@@ -33,6 +33,7 @@ struct Buffers {
   AlignedBuffer<ActivationBlock> blocks;   // [R * C / 32] the input of the current step's matrices, quantised
   AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
   std::size_t panel_stride = 0;
+  AlignedBuffer<float> totals;  // [n_parts, matmul_totals(R)]
   AlignedBuffer<float> attention;  // [n_parts, AttentionMemory::part_floats]
   int batch_rows;
 

@@ -84,6 +84,11 @@ std::uint64_t CpuExecutor::work_bytes(const Plan& plan, const KernelTable& kerne
   return Buffers::bytes(plan.spec, options.batch_rows, options.threads, scratch_panel_bytes(plan, kernels, options));
 }
 
+Result<void> CpuExecutor::reserve_pages(int n_pages) {
+  page_addresses_.reserve(static_cast<std::size_t>(n_pages));  // so that no pass does
+  return kv_.reserve(n_pages);
+}
+
 Result<void> CpuExecutor::copy_page(PageId from, PageId to) {
   kv_.copy(from, to);
   return {};

@@ -25,7 +25,7 @@ class CpuExecutor final : public Executor {
   static std::uint64_t work_bytes(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options);
 
   Result<void> forward(const RowBatch& batch, const StepOutput& output) override;
-  Result<void> reserve_pages(int n_pages) override { return kv_.reserve(n_pages); }
+  Result<void> reserve_pages(int n_pages) override;
   Result<void> copy_page(PageId from, PageId to) override;
   void discard_page(PageId page) override { kv_.discard(page); }
 

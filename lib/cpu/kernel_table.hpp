@@ -14,6 +14,16 @@
 
 namespace inlay::cpu {
 
+/// Panels of which the same columns are in the first-level cache together, so that a tile of tokens is fetched once for
+/// all of them.
+inline constexpr int kPanelsARound = 4;
+
+/// Floats of MatmulArgs::totals_scratch. Sums of a round grow there and not in `out`, whose rows often lie a power of two
+/// apart, where they would push each other out of the caches.
+[[nodiscard]] constexpr std::size_t matmul_totals(int n_rows) {
+  return static_cast<std::size_t>(n_rows) * std::size_t{kPanelsARound} * std::size_t{kPanelRows};
+}
+
 /// out[t, r] = dot(row r of the matrix, activations[t]) for row_begin <= r < row_end and all rows t of x.
 /// The result for one (t, r) depends on neither the range nor n_rows: bitwise the same however the work is cut.
 struct MatmulArgs {
@@ -22,7 +32,8 @@ struct MatmulArgs {
   int n_matrix_rows = 0;
   const std::byte* panels = nullptr;  // the same packed (cpu/panel.hpp), or null; only where KernelTable::reads_panels
   std::size_t panel_bytes = 0;        // from one panel to the next
-  std::byte* scratch = nullptr;       // [panel_bytes], 64-byte aligned: where panels are made when `panels` is null
+  std::byte* panel_scratch = nullptr;  // [panel_bytes], 64-byte aligned: where panels are made when `panels` is null
+  float* totals_scratch = nullptr;     // [matmul_totals(n_rows)], 64-byte aligned
   int row_begin = 0;                  // a multiple of kPanelRows
   int row_end = 0;                    // the same, or n_matrix_rows
   Activations x;

@@ -48,7 +48,9 @@ void multiply(const StepContext& context, const Linear& linear, const Activation
   args.n_matrix_rows = matrix.n_rows;
   args.panels = matrix.panels;
   args.panel_bytes = matrix.panel_bytes;
-  args.scratch = context.buffers.panel_scratch.data() + static_cast<std::size_t>(part) * context.buffers.panel_stride;
+  const auto thread = static_cast<std::size_t>(part);
+  args.panel_scratch = context.buffers.panel_scratch.data() + thread * context.buffers.panel_stride;
+  args.totals_scratch = context.buffers.totals.data() + thread * matmul_totals(context.buffers.batch_rows);
   args.row_begin = range.begin;
   args.row_end = range.end;
   args.x = x;

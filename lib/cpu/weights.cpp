@@ -9,7 +9,7 @@
 namespace inlay::cpu {
 namespace {
 
-std::span<const std::byte> file_bytes(const Matrix& matrix) { return {matrix.data, matrix.bytes()}; }
+std::span<const std::byte> bytes_of(const Matrix& matrix) { return {matrix.data, matrix.bytes()}; }
 
 /// By MatrixId: whether a step multiplies with the matrix. The others are read a row at a time.
 std::vector<bool> multiplied(const Plan& plan) {
@@ -73,6 +73,14 @@ std::uint64_t Weights::packed_bytes(const Plan& plan) {
   return bytes;
 }
 
+std::uint64_t Weights::file_bytes(const Plan& plan) {
+  std::uint64_t bytes = 0;
+  for (const Step& step : plan.steps) {
+    if (step.kind == StepKind::kEmbed) bytes += plan.tensors.matrix(step.matrix).bytes();
+  }
+  return bytes;
+}
+
 std::size_t Weights::largest_panel(const Plan& plan) {
   std::size_t bytes = 0;
   for_each_multiplied(plan, [&](std::size_t, const Matrix& matrix) {
@@ -100,10 +108,10 @@ Result<Weights> Weights::load(const Plan& plan, const KernelTable& kernels, cons
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const Matrix& matrix = plan.tensors.matrices()[i];
     if (!packs) {
-      prefetch_mapped(file_bytes(matrix));
+      prefetch_mapped(bytes_of(matrix));
     } else if (wanted[i]) {
       pack(matrix, next, pool);
-      if (options.may_release_file) release_mapped(file_bytes(matrix));
+      if (options.may_release_file) release_mapped(bytes_of(matrix));
       weights.matrices_[i].panels = next;
       next += bytes_of_panels(matrix);
     }

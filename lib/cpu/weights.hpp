@@ -40,8 +40,10 @@ class Weights {
 
   [[nodiscard]] const WeightMatrix& matrix(MatrixId id) const { return matrices_[static_cast<std::size_t>(id)]; }
 
-  /// Memory that `load` will take, without what stays in the file.
+  /// Memory that `load` takes for panels.
   static std::uint64_t packed_bytes(const Plan& plan);
+  /// Of the matrices that steps read a row at a time: they stay in the file.
+  static std::uint64_t file_bytes(const Plan& plan);
   /// Of the largest panel: the scratch memory of a thread when the matrices stay in the file.
   static std::size_t largest_panel(const Plan& plan);
 

@@ -103,13 +103,15 @@ std::vector<float> run_matmul(const cpu::KernelTable& table, const TestMatrix& m
                               const ActivationRows& x, int begin, int end) {
   std::vector<float> out = poisoned(static_cast<std::size_t>(x.n_rows) * static_cast<std::size_t>(out_stride));
   AlignedBuffer<std::byte> scratch(cpu::panel_bytes(matrix.format, matrix.n_cols));
+  AlignedBuffer<float> totals(cpu::matmul_totals(x.n_rows));
   cpu::MatmulArgs args;
   args.rows = matrix.blocks.data();
   args.row_bytes = matrix.blocks.row_bytes();
   args.n_matrix_rows = matrix.rows;
   if (form == Form::kPanels) args.panels = matrix.panels.data();
   args.panel_bytes = scratch.size();
-  args.scratch = scratch.data();
+  args.panel_scratch = scratch.data();
+  args.totals_scratch = totals.data();
   args.row_begin = begin;
   args.row_end = end;
   args.x = x.view();

@@ -76,10 +76,9 @@ INLAY_INLINE void multiply_blocks(const Chunk& chunk, int n, const ActivationBlo
   if (j < n) multiply_group_even(x[0].quants, chunk.quants[j * kSteps], dots[j]);
 }
 
-/// 16 tokens: n blocks of 32 columns are added to the totals in `out`.
+/// 16 tokens: n blocks of 32 columns are added to the totals in memory, [kTileTokens][kPanelRows].
 template <class Isa, class U>
-void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool first, float* out,
-                    std::size_t out_stride) {
+void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool first, float* sums) {
   static_assert(U::P::kGroup == kGroupColumns);
   constexpr int kHalf = kTileTokens / 2;  // totals that stay in registers with their scales
   alignas(64) GroupDots dots[kChunkColumns / 32];
@@ -87,7 +86,7 @@ void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool fi
   for (int half = 0; half < kTileTokens; half += kHalf) {
     typename Isa::Vec totals[kHalf];
     unroll<kHalf>([&](auto t) INLAY_INLINE_LAMBDA {
-      totals[t.value] = first ? Isa::zero() : Isa::load(out + static_cast<std::size_t>(half + t.value) * out_stride);
+      totals[t.value] = first ? Isa::zero() : Isa::load(sums + (half + t.value) * kPanelRows);
     });
     for (int j = 0; j < n; ++j) {
       const auto scales = load_scales<Isa, U>(chunk.scales[j], chunk.minimums[j]);
@@ -102,7 +101,7 @@ void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool fi
       });
     }
     unroll<kHalf>([&](auto t) INLAY_INLINE_LAMBDA {
-      Isa::store(out + static_cast<std::size_t>(half + t.value) * out_stride, totals[t.value]);
+      Isa::store(sums + (half + t.value) * kPanelRows, totals[t.value]);
     });
   }
 }
