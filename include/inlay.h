@@ -148,8 +148,8 @@ typedef struct inlay_model inlay_model;
 typedef int32_t inlay_kv_format;
 enum { INLAY_KV_F16 = 0, INLAY_KV_Q8_0 = 1 };
 
-/* Where the CPU's weights are while a model is loaded: in memory, in the order in which the kernels read them (fastest),
- * or in the memory-mapped file (shared between processes, quick to open, slower to run). */
+/* Where the CPU's weights are while a model is loaded: in memory, in the order in which the kernels read them
+ * (fastest), or in the memory-mapped file (shared between processes, quick to open, slower to run). */
 typedef int32_t inlay_weight_layout;
 enum { INLAY_WEIGHTS_REPACKED = 0, INLAY_WEIGHTS_AS_IN_FILE = 1 };
 
@@ -159,14 +159,15 @@ typedef struct inlay_model_options {
   int32_t device_index;     /* 0 */
   int32_t threads;          /* CPU threads of a forward pass, the caller's included, 0..1024; 0: one per core */
   int32_t batch_rows;       /* 256: most token rows of one forward pass, 1..4096; longer prompts run in chunks of it */
-  const char* cpu_isa;      /* NULL or the kernels to use: "generic", "avx2", "avx512", "amx"; INLAY_UNSUPPORTED if missing */
+  const char*
+      cpu_isa; /* NULL or the kernels to use: "generic", "avx2", "avx512", "amx"; INLAY_UNSUPPORTED if missing */
   inlay_progress_fn progress; /* NULL; of opening. INLAY_STOP ends it with INLAY_CANCELLED */
   void* progress_user_data;
   inlay_log_fn log; /* NULL. Like parallel_for, it and its user data must outlive the model and its sessions */
   void* log_user_data;
   inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
   void* parallel_for_user_data;
-  inlay_kv_format kv_format; /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
+  inlay_kv_format kv_format;         /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
   inlay_weight_layout weight_layout; /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
 } inlay_model_options;
 

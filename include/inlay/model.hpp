@@ -29,15 +29,15 @@ struct ModelOptions {
   ParallelFor
       parallel_for{};  ///< the host's threads instead of inlay's own; `threads` then says into how many parts to split
   std::int32_t batch_rows =
-      256;                ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
+      256;  ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
   /// "": the fastest; or the kernels to use: "generic", "avx2", "avx512", "amx"; kUnsupported if missing. On Linux, a
-  /// process that may use AMX asks the system for it the first time that devices are looked for: from then on the system
-  /// wants alternate signal stacks to have room for its registers (getauxval(AT_MINSIGSTKSZ) says how much).
+  /// process that may use AMX asks the system for it the first time that devices are looked for: from then on the
+  /// system wants alternate signal stacks to have room for its registers (getauxval(AT_MINSIGSTKSZ) says how much).
   std::string cpu_isa{};
   WeightLayout weight_layout = WeightLayout::kRepacked;  ///< the results are the same, bit for bit
   KvFormat kv_format = KvFormat::kF16;  ///< of the KV cache; kQ8_0: kUnsupported if the head size is no multiple of 32
-  ProgressCallback progress{};  ///< of opening; kStop ends it with kCancelled
-  LogCallback log{};            ///< may be called from any thread that is inside a call on this model
+  ProgressCallback progress{};          ///< of opening; kStop ends it with kCancelled
+  LogCallback log{};                    ///< may be called from any thread that is inside a call on this model
 };
 
 /// Sizes and names read from the file. Lengths count tokens.

@@ -14,16 +14,16 @@ inline constexpr int kActivationBlock = 32;
 /// A block with a smaller scale counts as zeros, so that the inverse of the scale is finite.
 inline constexpr float kSmallestScale = 0x1p-107F;
 
-/// 32 activations in a cache line: value[i] = scale * (quants[i] - zero), with a whole `zero`, so that zeros stay zeros.
-/// A block with a NaN or an infinity has quants and a zero of 0 and a NaN scale and sums, so that every product with it
-/// is NaN.
+/// 32 activations in a cache line: value[i] = scale * (quants[i] - zero), with a whole `zero`, so that zeros stay
+/// zeros. A block with a NaN or an infinity has quants and a zero of 0 and a NaN scale and sums, so that every product
+/// with it is NaN.
 struct alignas(64) ActivationBlock {
   float scale = 0.0F;
-  float sum = 0.0F;           // of the quantised values, for formats with minimums
-  float half_sums[2] = {};    // of 16 of them
-  std::int32_t zero = 0;      // in [-127, 127]
-  std::int32_t correction = 0;            // two int16: -zero, and in the upper half -sum of (quants[i] - zero)
-  std::int32_t half_corrections[2] = {};  // the same for 16 of them
+  float sum = 0.0F;                           // of the quantised values, for formats with minimums
+  float half_sums[2] = {};                    // of 16 of them
+  std::int32_t zero = 0;                      // in [-127, 127]
+  std::int32_t correction = 0;                // two int16: -zero, and in the upper half -sum of (quants[i] - zero)
+  std::int32_t half_corrections[2] = {};      // the same for 16 of them
   std::int8_t quants[kActivationBlock] = {};  // in [-127, 127]
 };
 static_assert(sizeof(ActivationBlock) == 64);

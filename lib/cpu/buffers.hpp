@@ -18,22 +18,22 @@ inline constexpr int kHeadRows = 16;
 struct Buffers {
   Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel_bytes);
 
-  AlignedBuffer<float> x;           // [R, E] the residual stream
-  AlignedBuffer<float> normalized;  // [R, E] input of qkv, gate, up and head
-  AlignedBuffer<float> query;       // [R, Q]
-  AlignedBuffer<float> key;         // [R, KV]
-  AlignedBuffer<float> value;       // [R, KV]
-  AlignedBuffer<float> attended;    // [R, Q] input of the output projection
-  AlignedBuffer<float> gate;        // [R, F], then activated: input of down
-  AlignedBuffer<float> up;          // [R, F]
-  AlignedBuffer<float> projected;   // [R, E] what is added to x
-  AlignedBuffer<float> logits;      // [min(R, kHeadRows), V]
-  AlignedBuffer<float> cosines;     // [R, n_pairs]
-  AlignedBuffer<float> sines;       // [R, n_pairs]
+  AlignedBuffer<float> x;                  // [R, E] the residual stream
+  AlignedBuffer<float> normalized;         // [R, E] input of qkv, gate, up and head
+  AlignedBuffer<float> query;              // [R, Q]
+  AlignedBuffer<float> key;                // [R, KV]
+  AlignedBuffer<float> value;              // [R, KV]
+  AlignedBuffer<float> attended;           // [R, Q] input of the output projection
+  AlignedBuffer<float> gate;               // [R, F], then activated: input of down
+  AlignedBuffer<float> up;                 // [R, F]
+  AlignedBuffer<float> projected;          // [R, E] what is added to x
+  AlignedBuffer<float> logits;             // [min(R, kHeadRows), V]
+  AlignedBuffer<float> cosines;            // [R, n_pairs]
+  AlignedBuffer<float> sines;              // [R, n_pairs]
   AlignedBuffer<ActivationBlock> blocks;   // [R * C / 32] the input of the current step's matrices, quantised
   AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
   std::size_t panel_stride = 0;
-  AlignedBuffer<float> totals;  // [n_parts, matmul_totals(R)]
+  AlignedBuffer<float> totals;     // [n_parts, matmul_totals(R)]
   AlignedBuffer<float> attention;  // [n_parts, AttentionMemory::part_floats]
   int batch_rows;
 

@@ -18,8 +18,8 @@ namespace inlay::cpu {
 /// all of them.
 inline constexpr int kPanelsARound = 4;
 
-/// Floats of MatmulArgs::totals_scratch. Sums of a round grow there and not in `out`, whose rows often lie a power of two
-/// apart, where they would push each other out of the caches.
+/// Floats of MatmulArgs::totals_scratch. Sums of a round grow there and not in `out`, whose rows often lie a power of
+/// two apart, where they would push each other out of the caches.
 [[nodiscard]] constexpr std::size_t matmul_totals(int n_rows) {
   return static_cast<std::size_t>(n_rows) * std::size_t{kPanelsARound} * std::size_t{kPanelRows};
 }
@@ -30,12 +30,12 @@ struct MatmulArgs {
   const std::byte* rows = nullptr;  // [n_matrix_rows, row_bytes] blocks as in the file, no alignment
   std::size_t row_bytes = 0;
   int n_matrix_rows = 0;
-  const std::byte* panels = nullptr;  // the same packed (cpu/panel.hpp), or null; only where KernelTable::reads_panels
-  std::size_t panel_bytes = 0;        // from one panel to the next
+  const std::byte* panels = nullptr;   // the same packed (cpu/panel.hpp), or null; only where KernelTable::reads_panels
+  std::size_t panel_bytes = 0;         // from one panel to the next
   std::byte* panel_scratch = nullptr;  // [panel_bytes], 64-byte aligned: where panels are made when `panels` is null
   float* totals_scratch = nullptr;     // [matmul_totals(n_rows)], 64-byte aligned
-  int row_begin = 0;                  // a multiple of kPanelRows
-  int row_end = 0;                    // the same, or n_matrix_rows
+  int row_begin = 0;                   // a multiple of kPanelRows
+  int row_end = 0;                     // the same, or n_matrix_rows
   Activations x;
   float* out = nullptr;  // [n_rows, out_stride]; column r is weight row r
   std::size_t out_stride = 0;
@@ -46,8 +46,8 @@ struct KernelTable {
   bool reads_panels = false;  // matmul wants matrices packed into panels; else it reads rows as in the file
   /// Indexed by format_index(format).
   std::array<void (*)(const MatmulArgs&), WeightFormats::size> matmul = {};
-  /// Quantises n floats (a multiple of 32) into blocks `stride` apart: scale = range of the block and zero / 254, quants
-  /// rounded to nearest, ties to even. Bitwise the same in every table.
+  /// Quantises n floats (a multiple of 32) into blocks `stride` apart: scale = range of the block and zero / 254,
+  /// quants rounded to nearest, ties to even. Bitwise the same in every table.
   void (*quantize)(const float* x, int n, ActivationBlock* out, std::size_t stride) = nullptr;
   /// out = x / sqrt(mean(x^2) + epsilon) * weight. `out` may be `x`.
   void (*rms_norm)(const float* x, const float* weight, int n, float epsilon, float* out) = nullptr;

@@ -165,8 +165,9 @@ void pack(const std::byte* rows, std::size_t row_bytes, int n_rows, int n_cols, 
                     &block, sizeof(block));
       } else {
         write_body<Format>(block, row, panel + static_cast<std::size_t>(b) * kBodyBytes<Format>);
-        write_halves(block, row, panel + static_cast<std::size_t>(n_blocks) * kBodyBytes<Format> +
-                                     static_cast<std::size_t>(b) * kHalvesBytes<Format>);
+        write_halves(block, row,
+                     panel + static_cast<std::size_t>(n_blocks) * kBodyBytes<Format> +
+                         static_cast<std::size_t>(b) * kHalvesBytes<Format>);
       }
     }
   }

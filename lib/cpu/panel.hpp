@@ -1,6 +1,6 @@
 // How the vector kernels want a matrix: its rows in panels of 16, interleaved so that one load holds the same four
-// columns of 16 rows. A panel has the bits of the 16 rows as they are in the file, in another order, so it takes the same
-// memory (up to the padding to whole cache lines).
+// columns of 16 rows. A panel has the bits of the 16 rows as they are in the file, in another order, so it takes the
+// same memory (up to the padding to whole cache lines).
 #pragma once
 
 #include <cstddef>
@@ -26,9 +26,9 @@ inline constexpr std::size_t kPlaneBytes = 64;  // four columns of 16 rows, a by
 /// What there is of a quantised format in its panel. The value of a weight is scale * (q - kZero) + minimum.
 template <int LowBits, int HighBits, int Group, int ScaleBytes, int Zero, bool Minimums>
 struct PanelTraits {
-  static constexpr int kLowBits = LowBits;    // of each quant, kept in planes of their own
-  static constexpr int kHighBits = HighBits;  // above them
-  static constexpr int kGroup = Group;        // columns that share a scale
+  static constexpr int kLowBits = LowBits;        // of each quant, kept in planes of their own
+  static constexpr int kHighBits = HighBits;      // above them
+  static constexpr int kGroup = Group;            // columns that share a scale
   static constexpr int kScaleBytes = ScaleBytes;  // a row and block, as in the file
   static constexpr int kZero = Zero;
   static constexpr bool kMinimums = Minimums;
@@ -64,13 +64,13 @@ struct Panel<Q6_K> : PanelTraits<4, 2, 16, 16, 32, false> {};
 
 /// Bytes of a block of the panel's rows without its halves.
 template <class Format>
-inline constexpr std::size_t kBodyBytes =
-    Panel<Format>::kScaleBytes * std::size_t{kPanelRows} +
-    Panel<Format>::kStepBytes * static_cast<std::size_t>(Format::block_weights / 32);
+inline constexpr std::size_t kBodyBytes = Panel<Format>::kScaleBytes* std::size_t{kPanelRows} +
+                                          Panel<Format>::kStepBytes* static_cast<std::size_t>(Format::block_weights /
+                                                                                              32);
 
 /// Bytes of a block's halves.
 template <class Format>
-inline constexpr std::size_t kHalvesBytes = Panel<Format>::kHalves * kPanelRows * sizeof(std::uint16_t);
+inline constexpr std::size_t kHalvesBytes = Panel<Format>::kHalves* kPanelRows * sizeof(std::uint16_t);
 
 /// Bytes from one panel of a matrix to the next.
 [[nodiscard]] std::size_t panel_bytes(Format format, int n_cols);

@@ -48,15 +48,15 @@ void run_qkv(const Step& step, const StepContext& context) {
   const auto kv_length = static_cast<std::size_t>(plan.spec.kv_length());
   const std::array<Linear, 3> linears = {
       Linear{&context.weights.matrix(step.matrix), tensors.vector_data(step.bias), buffers.query.data(), query_length},
-      Linear{&context.weights.matrix(step.second), tensors.vector_data(step.second_bias), buffers.key.data(), kv_length},
-      Linear{&context.weights.matrix(step.third), tensors.vector_data(step.third_bias), buffers.value.data(), kv_length}};
+      Linear{&context.weights.matrix(step.second), tensors.vector_data(step.second_bias), buffers.key.data(),
+             kv_length},
+      Linear{&context.weights.matrix(step.third), tensors.vector_data(step.third_bias), buffers.value.data(),
+             kv_length}};
 
   const int n_rows = context.n_rows();
   normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
   const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
-  context.pool.run([&](int part) {
-    multiply_share(context, linears, x, part);
-  });
+  context.pool.run([&](int part) { multiply_share(context, linears, x, part); });
   for_rows(context, n_rows, [&](int row) { rotate_and_store(context, step.layer, row); });
 }
 

@@ -53,8 +53,8 @@ float add_block(const UnpackedBlock& block, int g, const ActivationBlock& x, flo
     total = std::fma(static_cast<float>(first + second), block.scales[g] * x.scale, total);
     if constexpr (Panel<Traits>::kMinimums) total = std::fma(block.minimums[g], x.sum, total);
   } else {
-    const float scaled = std::fma(static_cast<float>(second), block.scales[g + 1],
-                                  static_cast<float>(first) * block.scales[g]);
+    const float scaled =
+        std::fma(static_cast<float>(second), block.scales[g + 1], static_cast<float>(first) * block.scales[g]);
     total = std::fma(scaled, x.scale, total);
     if constexpr (Panel<Traits>::kMinimums) {
       total = std::fma(block.minimums[g], x.half_sums[0], total);
@@ -74,7 +74,8 @@ void dot_quantized(const std::byte* weights, const Activations& x, int first_tok
     for (int t = 0; t < n_tokens; ++t) {
       const BlockRow row = block_row(first_token + t, x.n_rows, x.n_cols);
       for (int j = 0; j < kBlocks; ++j) {
-        const ActivationBlock& activations = x.blocks[row.first + offset(b, kBlocks) * row.stride + offset(j, 1) * row.stride];
+        const ActivationBlock& activations =
+            x.blocks[row.first + offset(b, kBlocks) * row.stride + offset(j, 1) * row.stride];
         sums[t] = add_block<Traits>(block, 2 * j, activations, sums[t]);
       }
     }

@@ -11,7 +11,7 @@ namespace {
 struct Avx2 {
   using Vec = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kTokens = 4;       // of a matmul tile
+  static constexpr int kTokens = 4;         // of a matmul tile
   static constexpr int kSumRegisters = 12;  // accumulators of an attention tile: queries x registers of a row
 
   static INLAY_INLINE Vec zero() { return _mm256_setzero_ps(); }
@@ -184,8 +184,7 @@ struct Avx2 {
     template <int kStep>
     INLAY_INLINE void add(Bytes weights) {
       const __m256i ones = _mm256_set1_epi8(1);
-      const __m256i pairs =
-          kSigned ? _mm256_maddubs_epi16(ones, weights) : _mm256_maddubs_epi16(weights, ones);
+      const __m256i pairs = kSigned ? _mm256_maddubs_epi16(ones, weights) : _mm256_maddubs_epi16(weights, ones);
       shorts = _mm256_add_epi16(shorts, pairs);
     }
     [[nodiscard]] INLAY_INLINE Ints total() const {

@@ -11,7 +11,7 @@ namespace {
 struct Avx512 {
   using Vec = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kTokens = 8;       // of a matmul tile
+  static constexpr int kTokens = 8;         // of a matmul tile
   static constexpr int kSumRegisters = 24;  // accumulators of an attention tile: queries x registers of a row
 
   static INLAY_INLINE Vec zero() { return _mm512_setzero_ps(); }

@@ -92,7 +92,10 @@ struct TestMatrix {
   AlignedBuffer<std::byte> panels;
 
   TestMatrix(Random& random, Format f, int n_rows, int cols, Fill fill)
-      : format(f), rows(n_rows), n_cols(cols), blocks(random, f, n_rows, cols, fill),
+      : format(f),
+        rows(n_rows),
+        n_cols(cols),
+        blocks(random, f, n_rows, cols, fill),
         panels(panels_of(f, blocks, n_rows, cols)) {}
 };
 

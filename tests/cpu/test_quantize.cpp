@@ -26,8 +26,10 @@ struct Quantized {
     for (cpu::ActivationBlock& block : spread) block.scale = poisoned(1)[0];
     table.quantize(x.data(), static_cast<int>(x.size()), spread.data(), kStride);
     for (std::size_t i = 0; i < spread.size(); ++i) {
-      if (i % kStride == 0 && i + 1 < spread.size()) blocks.push_back(spread[i]);
-      else REQUIRE(is_poison(spread[i].scale));
+      if (i % kStride == 0 && i + 1 < spread.size())
+        blocks.push_back(spread[i]);
+      else
+        REQUIRE(is_poison(spread[i].scale));
     }
   }
 };

@@ -1,10 +1,11 @@
 // Panels of weights times tokens of activations. Rows are lanes: a register holds an output of each of kLanes rows.
 //
 // To every output the same operations are applied in the same order, block after block of 32 columns, whichever of the
-// shapes below computes it: integers are exact, floats go through add_block. So a result does not depend on how the work
-// is cut.
+// shapes below computes it: integers are exact, floats go through add_block. So a result does not depend on how the
+// work is cut.
 //   one token     weights go from the panel through registers; the panel is read at the speed of memory
-//   more tokens   256 columns of a panel are unpacked into the first-level cache, then all tokens pass, a tile at a time
+//   more tokens   256 columns of a panel are unpacked into the first-level cache, then all tokens pass, a tile at a
+//   time
 #pragma once
 
 #include "cpu/isa_code.hpp"
@@ -131,15 +132,13 @@ INLAY_INLINE void panel_times_token(const std::byte* panel, int n_cols, const Ac
       unroll<kParts<Isa>>([&](auto part) INLAY_INLINE_LAMBDA {
         constexpr int kRow = part.value * Isa::kLanes;
         const std::size_t first = offset_of(j, kGroups * kPanelRows) + kRow;
-        totals[part.value] =
-            token_block<Isa, U>(planes + 4 * kRow, load_scales<Isa, U>(scales + first, minimums + first), *x,
-                                totals[part.value]);
+        totals[part.value] = token_block<Isa, U>(
+            planes + 4 * kRow, load_scales<Isa, U>(scales + first, minimums + first), *x, totals[part.value]);
       });
     }
   }
-  unroll<kParts<Isa>>([&](auto part) INLAY_INLINE_LAMBDA {
-    Isa::store(out + part.value * Isa::kLanes, totals[part.value]);
-  });
+  unroll<kParts<Isa>>([&](auto part)
+                          INLAY_INLINE_LAMBDA { Isa::store(out + part.value * Isa::kLanes, totals[part.value]); });
 }
 
 // More tokens.
@@ -189,8 +188,8 @@ INLAY_INLINE void add_chunk(const Chunk& chunk, int row, int n, const Activation
     unroll<kGroups>([&](auto g) INLAY_INLINE_LAMBDA {
       const auto counts = Isa::load_bytes(chunk.counts[j * kGroups + g.value] + row);
       typename U::Dot sums[kTokens];
-      unroll<kTokens>(
-          [&](auto t) INLAY_INLINE_LAMBDA { sums[t.value].start(counts, correction_of<U>(x[t.value], g.value)); });
+      unroll<kTokens>([&](auto t)
+                          INLAY_INLINE_LAMBDA { sums[t.value].start(counts, correction_of<U>(x[t.value], g.value)); });
       unroll<kGroupSteps>([&](auto s) INLAY_INLINE_LAMBDA {
         constexpr int kStep = g.value * kGroupSteps + s.value;
         const auto quants = Isa::load_bytes(chunk.quants[j * kSteps + kStep] + 4 * row);
@@ -198,8 +197,8 @@ INLAY_INLINE void add_chunk(const Chunk& chunk, int row, int n, const Activation
           sums[t.value].template add<s.value>(quants, x[t.value].quants + 4 * kStep);
         });
       });
-      unroll<kTokens>(
-          [&](auto t) INLAY_INLINE_LAMBDA { dots[t.value][g.value] = Isa::to_floats(sums[t.value].total()); });
+      unroll<kTokens>([&](auto t)
+                          INLAY_INLINE_LAMBDA { dots[t.value][g.value] = Isa::to_floats(sums[t.value].total()); });
     });
     const auto scales = load_scales<Isa, U>(chunk.scales[j * kGroups] + row, chunk.minimums[j * kGroups] + row);
     unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA {
@@ -217,7 +216,8 @@ void tile(const Chunk& chunk, int n, const ActivationBlock* x, std::size_t strid
       totals[t.value] = first ? Isa::zero() : Isa::load(sums + t.value * kPanelRows + row);
     });
     add_chunk<Isa, U, kTokens>(chunk, row, n, x, stride, totals);
-    unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA { Isa::store(sums + t.value * kPanelRows + row, totals[t.value]); });
+    unroll<kTokens>([&](auto t)
+                        INLAY_INLINE_LAMBDA { Isa::store(sums + t.value * kPanelRows + row, totals[t.value]); });
   }
 }
 
@@ -387,12 +387,15 @@ void matmul(const MatmulArgs& args) {
     while (row + kPanelRows <= args.row_end) {
       const int left = (args.row_end - row) / kPanelRows;
       const int n_panels = Format::block_weights == 1 ? 1 : left < n_round ? left : n_round;
-      if constexpr (Format::block_weights == 1) float_panel<Isa, Format>(args, panel_at<Format>(args, row), row);
-      else round_of_panels<Isa, Format>(args, row, n_panels);
+      if constexpr (Format::block_weights == 1)
+        float_panel<Isa, Format>(args, panel_at<Format>(args, row), row);
+      else
+        round_of_panels<Isa, Format>(args, row, n_panels);
       row += n_panels * kPanelRows;
     }
   }
-  for (; row < args.row_end; row += kPanelRows) panel_token_by_token<Isa, Format>(args, panel_at<Format>(args, row), row);
+  for (; row < args.row_end; row += kPanelRows)
+    panel_token_by_token<Isa, Format>(args, panel_at<Format>(args, row), row);
 }
 
 }  // namespace

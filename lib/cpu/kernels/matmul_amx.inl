@@ -1,9 +1,9 @@
-// Matrix tiles of 16 tokens x 16 rows with AMX: the integer part of kernels/matmul.inl in one instruction for a group of
-// columns. Integers are exact and floats go through the same add_block, so results are those of the other shapes, to the
-// bit. Panels have the layout that the instruction wants: four columns of 16 rows in a line.
+// Matrix tiles of 16 tokens x 16 rows with AMX: the integer part of kernels/matmul.inl in one instruction for a group
+// of columns. Integers are exact and floats go through the same add_block, so results are those of the other shapes, to
+// the bit. Panels have the layout that the instruction wants: four columns of 16 rows in a line.
 //
-// Of an unpacked chunk 32 columns of weights are read as tile B [8][16 rows x 4 columns], the quants of 16 tokens, which
-// lie a cache line apart, as tile A [16][32]. What the vector units still do per output and block: correct,
+// Of an unpacked chunk 32 columns of weights are read as tile B [8][16 rows x 4 columns], the quants of 16 tokens,
+// which lie a cache line apart, as tile A [16][32]. What the vector units still do per output and block: correct,
 // convert, scale and add.
 #pragma once
 
@@ -33,8 +33,10 @@ constexpr int kGroupColumns = 32;
 /// Whether the weights of a format come in groups of that many columns.
 template <class Format>
 INLAY_INLINE constexpr bool reads_tiles() {
-  if constexpr (Format::block_weights == 1) return false;
-  else return Panel<Format>::kGroup == kGroupColumns;
+  if constexpr (Format::block_weights == 1)
+    return false;
+  else
+    return Panel<Format>::kGroup == kGroupColumns;
 }
 
 /// Tiles 0 ... 3: dot products, 4 and 5: activations, 6 and 7: weights.
@@ -94,15 +96,13 @@ void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool fi
       const ActivationBlock* tokens = x + j * kTileTokens + half;
       unroll<kHalf>([&](auto t) INLAY_INLINE_LAMBDA {
         const __m512i products = Isa::load_bytes(dots[j][half + t.value]);
-        const __m512i corrected =
-            _mm512_dpwssd_epi32(products, counts, _mm512_set1_epi32(tokens[t.value].correction));
+        const __m512i corrected = _mm512_dpwssd_epi32(products, counts, _mm512_set1_epi32(tokens[t.value].correction));
         const typename Isa::Vec floats[1] = {Isa::to_floats(corrected)};
         totals[t.value] = add_block<Isa, U>(scales, floats, tokens[t.value], totals[t.value]);
       });
     }
-    unroll<kHalf>([&](auto t) INLAY_INLINE_LAMBDA {
-      Isa::store(sums + (half + t.value) * kPanelRows, totals[t.value]);
-    });
+    unroll<kHalf>([&](auto t)
+                      INLAY_INLINE_LAMBDA { Isa::store(sums + (half + t.value) * kPanelRows, totals[t.value]); });
   }
 }
 

@@ -10,8 +10,8 @@
 namespace inlay::cpu {
 namespace {
 
-inline constexpr int kSteps = 8;                           // of four columns in 32
-inline constexpr int kMaxGroups = kSuperBlock / 16;        // with a scale each, in a block
+inline constexpr int kSteps = 8;                     // of four columns in 32
+inline constexpr int kMaxGroups = kSuperBlock / 16;  // with a scale each, in a block
 
 /// Bits of step kStep: kBits of each byte, moved kLeft bits to the left.
 template <class Isa, int kBits, int kStep, int kLeft>
@@ -38,8 +38,10 @@ struct Unpack {
   static INLAY_INLINE typename Isa::Bytes quants(const std::byte* planes) {
     const typename Isa::Bytes low = field<Isa, P::kLowBits, kStep, 0>(planes);
     if constexpr (P::kLowBits == 8) return Dot::kSigned ? low : Isa::xor_bytes(low, Isa::set1_bytes(0x80));
-    if constexpr (P::kHighBits == 0) return low;
-    else return Isa::or_bytes(low, field<Isa, P::kHighBits, kStep, P::kLowBits>(planes + P::kLowBits * kPlaneBytes));
+    if constexpr (P::kHighBits == 0)
+      return low;
+    else
+      return Isa::or_bytes(low, field<Isa, P::kHighBits, kStep, P::kLowBits>(planes + P::kLowBits * kPlaneBytes));
   }
 };
 
@@ -88,8 +90,7 @@ INLAY_INLINE GroupBytes group_bytes(const Byte& byte) {
 
 /// Writes the scales and minimums of one block's groups for kLanes rows: [group][kPanelRows] floats from `scales` on.
 template <class Isa, class Format>
-INLAY_INLINE void read_scales(const std::byte* body, const std::byte* halves, int row, float* scales,
-                              float* minimums) {
+INLAY_INLINE void read_scales(const std::byte* body, const std::byte* halves, int row, float* scales, float* minimums) {
   using P = Panel<Format>;
   using Vec = typename Isa::Vec;
   const Vec scale = Isa::load_half(halves + 2 * row);
