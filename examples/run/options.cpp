@@ -42,7 +42,7 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("-c,--ctx", options.context_length, "Most tokens of prompt and answer; 0: what the model can")
       ->capture_default_str();
   app.add_option("-t,--threads", options.threads, "CPU threads; 0: one per core")->capture_default_str();
-  app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2, avx512");
+  app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2, avx512, amx");
   const std::map<std::string, inlay::KvFormat> kv_formats = {{"f16", inlay::KvFormat::kF16},
                                                              {"q8_0", inlay::KvFormat::kQ8_0}};
   app.add_option("--kv", options.kv_format, "How past keys and values are kept: f16, or q8_0 in half the memory")
