@@ -152,15 +152,18 @@ TEST_CASE("no format loses more than llama.cpp's quantisers do") {
   const auto goldens = nlohmann::json::parse(file);
   std::string table;
   int compared = 0;
-  for (const auto& [tensor, golden] : goldens["tensors"].items()) {
+  for (const auto& [key, golden] : goldens["tensors"].items()) {
+    const std::string tensor = key;
     const std::vector<float> x = kTensors.at(tensor)();
     REQUIRE(x.size() == golden["weights"].get<std::size_t>());
     REQUIRE(sum_of_bits(x) == golden["sum_of_bits"].get<std::uint64_t>());
-    for (const auto& [name, peer] : golden["formats"].items()) {
+    for (const auto& [format, errors] : golden["formats"].items()) {
+      const std::string name = format;
+      const nlohmann::json& peer = errors;
       CAPTURE(tensor);
       CAPTURE(name);
       bool known = false;
-      inlay::for_each_format([&, name = name, peer = peer](auto traits) {
+      inlay::for_each_format([&](auto traits) {
         if (name != decltype(traits)::name) return;
         known = true;
         const Errors ours = round_trip_errors(decltype(traits)::format, x);

@@ -76,7 +76,8 @@ TEST_CASE("output, embedding and what stays") {
   const std::map<std::string, std::string> outputs = {{"F32", "F32"},   {"F16", "F16"},   {"BF16", "BF16"},
                                                       {"Q8_0", "Q8_0"}, {"Q4_0", "Q6_K"}, {"Q4_K_M", "Q6_K"},
                                                       {"Q2_K", "Q6_K"}, {"Q6_K", "Q6_K"}};
-  for (const auto& [mix, format] : outputs) {
+  for (const auto& [key, format] : outputs) {
+    const std::string mix = key;
     CAPTURE(mix);
     CHECK(format_name(mix.c_str(), own, "output.weight") == format);
     CHECK(format_name(mix.c_str(), tied, "token_embd.weight") == format);
