@@ -9,6 +9,7 @@ namespace {
 
 std::atomic<std::int64_t> allocations{0};
 
+#if !defined(INLAY_TEST_SANITIZED)
 void* allocate(std::size_t size, std::size_t alignment) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   const std::size_t rounded = (size + alignment - 1) / alignment * alignment;
@@ -16,6 +17,7 @@ void* allocate(std::size_t size, std::size_t alignment) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
+#endif
 
 }  // namespace
 
@@ -23,6 +25,7 @@ namespace inlay::test {
 std::int64_t allocation_count() { return allocations.load(std::memory_order_relaxed); }
 }  // namespace inlay::test
 
+#if !defined(INLAY_TEST_SANITIZED)
 // The array and nothrow forms of the standard library call these.
 void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
@@ -32,3 +35,4 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t /*size*/, std::align_val_t /*alignment*/) noexcept { std::free(memory); }
+#endif
