@@ -209,7 +209,7 @@ TEST_CASE_FIXTURE(QuantizeTest, "refusals name the thing and write nothing") {
   check_refused(quantize(in, dir.file("none/out.gguf"), {.type = "Q4_0"}), StatusCode::kIoError, "none/out.gguf");
   check_refused(quantize(in, std::string("a\0b", 3), {.type = "Q4_0"}), StatusCode::kInvalidArgument, "zero byte");
   check_refused(quantize(in, "/dev/full/out.gguf", {.type = "Q4_0"}), StatusCode::kIoError, "/dev/full");
-  const std::string broken = dir.write("broken.gguf", std::as_bytes(std::span("GGUF\3\0\0\0 and more", 20)));
+  const std::string broken = dir.write("broken.gguf", std::as_bytes(std::span("GGUF\3\0\0\0 and more")));
   check_refused(quantize(broken, out, {.type = "Q4_0"}), StatusCode::kInvalidModel, "broken.gguf");
   const std::string whole = read_all(in);
   for (std::size_t length = 0; length < whole.size(); length = length * 3 / 2 + 7) {
