@@ -56,7 +56,7 @@ struct ActivationRows {
                                       blocks.data() + at.first, at.stride);
     }
   }
-  [[nodiscard]] cpu::Activations view() const { return {values.data(), blocks.data(), n_rows, kColumns}; }
+  [[nodiscard]] cpu::Activations view() const { return {values.data(), blocks.data(), nullptr, n_rows, kColumns}; }
 };
 
 void run_matvec(benchmark::State& state, const cpu::KernelTable& table, Format format) {

@@ -158,7 +158,7 @@ typedef struct inlay_model_options {
   inlay_device_kind device; /* INLAY_DEVICE_CPU */
   int32_t device_index;     /* 0 */
   int32_t threads;          /* CPU threads of a forward pass, the caller's included, 0..1024; 0: one per core */
-  int32_t batch_rows;       /* 256: most token rows of one forward pass, 1..4096; longer prompts run in chunks of it */
+  int32_t batch_rows;       /* 512: most token rows of one forward pass, 1..4096; longer prompts run in chunks of it */
   const char*
       cpu_isa; /* NULL or the kernels to use: "generic", "avx2", "avx512", "amx"; INLAY_UNSUPPORTED if missing */
   inlay_progress_fn progress; /* NULL; of opening. INLAY_STOP ends it with INLAY_CANCELLED */

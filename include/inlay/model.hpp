@@ -29,7 +29,7 @@ struct ModelOptions {
   ParallelFor
       parallel_for{};  ///< the host's threads instead of inlay's own; `threads` then says into how many parts to split
   std::int32_t batch_rows =
-      256;  ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
+      512;  ///< most token rows of one forward pass, 1..4096; longer prompts run in chunks of this size
   /// "": the fastest; or the kernels to use: "generic", "avx2", "avx512", "amx"; kUnsupported if missing. On Linux, a
   /// process that may use AMX asks the system for it the first time that devices are looked for: from then on the
   /// system wants alternate signal stacks to have room for its registers (getauxval(AT_MINSIGSTKSZ) says how much).

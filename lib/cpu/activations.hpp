@@ -31,11 +31,22 @@ static_assert(sizeof(ActivationBlock) == 64);
 /// Tokens that a kernel takes at once: the blocks of a tile of tokens lie together, so that a kernel walks one stream.
 inline constexpr int kTokenTile = 16;
 
-/// Rows of a forward pass. Of the two forms a matmul reads the one that its weight format wants.
+/// 32 activations of a bulk row (RowKind) in a cache line, as bfloat16.
+struct alignas(64) BulkBlock {
+  std::uint16_t values[kActivationBlock] = {};
+};
+static_assert(sizeof(BulkBlock) == 64);
+
+/// Bulk rows lie in tiles of so many; the last tile is as large as the others, and what its free rows hold is of no
+/// consequence.
+inline constexpr int kBulkTile = 16;
+
+/// Rows of a forward pass. Of the forms a matmul reads the one that it and its weight format want.
 struct Activations {
   const float* values = nullptr;            // [n_rows, n_cols]
   const ActivationBlock* blocks = nullptr;  // [tile][n_cols / 32][rows of the tile]; tiles have kTokenTile rows, the
                                             // last one what is left
+  const BulkBlock* bulk = nullptr;          // [tile][n_cols / 32][kBulkTile]
   int n_rows = 0;
   int n_cols = 0;
 };

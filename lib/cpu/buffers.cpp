@@ -11,10 +11,14 @@ std::size_t size(int a, int b) { return static_cast<std::size_t>(a) * static_cas
 
 /// Elements of each buffer, in the order of the struct.
 struct Sizes {
-  Sizes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes)
+  Sizes(const ModelSpec& spec, const BufferOptions& options)
+      : Sizes(spec, options, options.batch_rows, options.n_parts,
+              std::max({spec.embedding_length, spec.query_length(), spec.feed_forward_length}) / kActivationBlock) {}
+
+  Sizes(const ModelSpec& spec, const BufferOptions& options, int batch_rows, int n_parts, int longest_blocks)
       : x(size(batch_rows, spec.embedding_length)),
-        blocks(size(batch_rows, std::max({spec.embedding_length, spec.query_length(), spec.feed_forward_length}) /
-                                    kActivationBlock)),
+        blocks(size(batch_rows, longest_blocks)),
+        bulk(options.has_bulk_rows ? size((batch_rows + kBulkTile - 1) / kBulkTile * kBulkTile, longest_blocks) : 0),
         query(size(batch_rows, spec.query_length())),
         key(size(batch_rows, spec.kv_length())),
         gate(size(batch_rows, spec.feed_forward_length)),
@@ -22,11 +26,12 @@ struct Sizes {
         angles(size(batch_rows, spec.rope.n_pairs)),
         attention(AttentionMemory(spec.group(), spec.head_size, batch_rows, spec.context_length, n_parts).part_floats *
                   static_cast<std::size_t>(n_parts)),
-        panel_scratch(panel_bytes * static_cast<std::size_t>(n_parts)),
+        panel_scratch(options.panel_bytes * static_cast<std::size_t>(n_parts)),
         totals(matmul_totals(batch_rows) * static_cast<std::size_t>(n_parts)) {}
 
   std::size_t x;
   std::size_t blocks;
+  std::size_t bulk;
   std::size_t query;
   std::size_t key;
   std::size_t gate;
@@ -39,8 +44,8 @@ struct Sizes {
 
 }  // namespace
 
-Buffers::Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel_bytes) : batch_rows(rows) {
-  const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
+Buffers::Buffers(const ModelSpec& spec, const BufferOptions& options) : batch_rows(options.batch_rows) {
+  const Sizes sizes(spec, options);
   x = AlignedBuffer<float>(sizes.x);
   normalized = AlignedBuffer<float>(sizes.x);
   query = AlignedBuffer<float>(sizes.query);
@@ -54,17 +59,18 @@ Buffers::Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel
   cosines = AlignedBuffer<float>(sizes.angles);
   sines = AlignedBuffer<float>(sizes.angles);
   blocks = AlignedBuffer<ActivationBlock>(sizes.blocks);
+  bulk = AlignedBuffer<BulkBlock>(sizes.bulk);
   panel_scratch = AlignedBuffer<std::byte>(sizes.panel_scratch);
-  panel_stride = panel_bytes;
+  panel_stride = options.panel_bytes;
   totals = AlignedBuffer<float>(sizes.totals);
   attention = AlignedBuffer<float>(sizes.attention);
 }
 
-std::uint64_t Buffers::bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes) {
-  const Sizes sizes(spec, batch_rows, n_parts, panel_bytes);
+std::uint64_t Buffers::bytes(const ModelSpec& spec, const BufferOptions& options) {
+  const Sizes sizes(spec, options);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
                              2 * sizes.angles + sizes.attention + sizes.totals;
-  return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.panel_scratch;
+  return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.bulk * sizeof(BulkBlock) + sizes.panel_scratch;
 }
 
 }  // namespace inlay::cpu

@@ -13,10 +13,16 @@ namespace inlay::cpu {
 /// Rows of the head that are evaluated at once: bounds the memory for logits when many rows want them.
 inline constexpr int kHeadRows = 16;
 
-/// `panel_bytes`: of the largest panel that is made during a pass, 0 when all matrices are packed.
+struct BufferOptions {
+  int batch_rows = 1;
+  int n_parts = 1;
+  std::size_t panel_bytes = 0;  // of the largest panel that is made during a pass, 0 when all matrices are packed
+  bool has_bulk_rows = false;   // whether the kernels treat them in their own way
+};
+
 /// R: rows of a pass, E, Q, KV, F, V as in plan.hpp; C: the longest input of a matrix, max(E, Q, F).
 struct Buffers {
-  Buffers(const ModelSpec& spec, int rows, int n_parts, std::size_t panel_bytes);
+  Buffers(const ModelSpec& spec, const BufferOptions& options);
 
   AlignedBuffer<float> x;                  // [R, E] the residual stream
   AlignedBuffer<float> normalized;         // [R, E] input of qkv, gate, up and head
@@ -31,6 +37,7 @@ struct Buffers {
   AlignedBuffer<float> cosines;            // [R, n_pairs]
   AlignedBuffer<float> sines;              // [R, n_pairs]
   AlignedBuffer<ActivationBlock> blocks;   // [R * C / 32] the input of the current step's matrices, quantised
+  AlignedBuffer<BulkBlock> bulk;           // [R rounded up to kBulkTile, C / 32] the same for bulk rows
   AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
   std::size_t panel_stride = 0;
   AlignedBuffer<float> totals;     // [n_parts, matmul_totals(R)]
@@ -38,7 +45,7 @@ struct Buffers {
   int batch_rows;
 
   /// What the constructor takes, without taking it.
-  static std::uint64_t bytes(const ModelSpec& spec, int batch_rows, int n_parts, std::size_t panel_bytes);
+  static std::uint64_t bytes(const ModelSpec& spec, const BufferOptions& options);
 };
 
 }  // namespace inlay::cpu

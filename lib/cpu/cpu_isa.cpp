@@ -56,9 +56,10 @@ bool supports_amx() {
   unsigned ecx = 0;
   unsigned edx = 0;
   if (!supports_avx512() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  constexpr unsigned kAmxBf16 = 1U << 22U;
   constexpr unsigned kAmxTile = 1U << 24U;
-  constexpr unsigned kAmxInt8 = 1U << 25U;
-  return (edx & kAmxTile) != 0 && (edx & kAmxInt8) != 0 && may_use_tile_data();
+  const bool has_tiles = (edx & kAmxTile) != 0 && (edx & kAmxBf16) != 0;
+  return has_tiles && __builtin_cpu_supports("avx512bf16") != 0 && may_use_tile_data();
 }
 
 /// Every table of this build, the fastest first.

@@ -35,10 +35,14 @@ std::unique_ptr<ThreadPool> make_pool(const ExecutorOptions& options) {
   return std::make_unique<ThreadPool>(options.threads);
 }
 
-/// Of the panels that a thread makes during a pass.
-std::size_t scratch_panel_bytes(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options) {
+BufferOptions buffer_options(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options) {
   const bool makes_panels = kernels.reads_panels && options.weight_layout == WeightLayout::kAsInFile;
-  return makes_panels ? Weights::largest_panel(plan) : 0;
+  BufferOptions buffers;
+  buffers.batch_rows = options.batch_rows;
+  buffers.n_parts = options.threads;
+  buffers.panel_bytes = makes_panels ? Weights::largest_panel(plan) : 0;
+  buffers.has_bulk_rows = kernels.round_bulk != nullptr;
+  return buffers;
 }
 
 }  // namespace
@@ -57,8 +61,11 @@ CpuExecutor::CpuExecutor(const Plan& plan, const KernelTable& kernels, const Exe
       kernels_(kernels),
       pool_(std::move(pool)),
       weights_(std::move(weights)),
-      buffers_(plan.spec, options.batch_rows, options.threads, scratch_panel_bytes(plan, kernels, options)),
-      kv_(plan.spec, options.kv_format) {}
+      buffers_(plan.spec, buffer_options(plan, kernels, options)),
+      kv_(plan.spec, options.kv_format) {
+  rows_.reserve(static_cast<std::size_t>(options.batch_rows));
+  logits_.reserve(static_cast<std::size_t>(options.batch_rows));
+}
 
 void CpuExecutor::locate_pages(const RowBatch& batch) {
   page_addresses_.clear();
@@ -73,15 +80,34 @@ void CpuExecutor::locate_pages(const RowBatch& batch) {
   }
 }
 
+void CpuExecutor::take_rows(const RowBatch& batch, const StepOutput& output, RowKind kind) {
+  std::size_t n_wanted = 0;
+  for (const Row& row : batch.rows) {
+    const bool wanted = row.want == Want::kLogits;
+    n_wanted += wanted ? 1 : 0;
+    if (row.kind != kind) continue;
+    rows_.push_back(row);
+    if (wanted) logits_.push_back(output.logits[n_wanted - 1]);
+  }
+}
+
 Result<void> CpuExecutor::forward(const RowBatch& batch, const StepOutput& output) {
   locate_pages(batch);
-  const StepContext context{plan_, kernels_, weights_, *pool_, buffers_, kv_, batch, output, sequence_pages_};
+  rows_.clear();
+  logits_.clear();
+  take_rows(batch, output, RowKind::kBulk);
+  const int n_bulk = kernels_.round_bulk != nullptr ? static_cast<int>(rows_.size()) : 0;
+  take_rows(batch, output, RowKind::kSingle);
+  const RowBatch ordered = {rows_, batch.page_tables};
+  const StepOutput ordered_output = {logits_};
+  const StepContext context{plan_, kernels_, weights_, *pool_, buffers_,       kv_,
+                            ordered, n_bulk, ordered_output, sequence_pages_};
   for (const Step& step : plan_.steps) step_function(step.kind)(step, context);
   return {};
 }
 
 std::uint64_t CpuExecutor::work_bytes(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options) {
-  return Buffers::bytes(plan.spec, options.batch_rows, options.threads, scratch_panel_bytes(plan, kernels, options));
+  return Buffers::bytes(plan.spec, buffer_options(plan, kernels, options));
 }
 
 Result<void> CpuExecutor::reserve_pages(int n_pages) {

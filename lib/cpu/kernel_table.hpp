@@ -18,10 +18,21 @@ namespace inlay::cpu {
 /// all of them.
 inline constexpr int kPanelsARound = 4;
 
+/// The same for bulk rows and the second-level cache. An even number: they are multiplied in pairs.
+inline constexpr int kBulkPanels = 8;
+
+/// Sums of a panel's products with bulk rows: [tiles of kBulkTile rows][kBulkTile][kPanelRows]. Always inlined: the code
+/// of instruction sets may not leave a copy of it to the linker (isa_code.hpp).
+[[nodiscard]] __attribute__((always_inline)) constexpr std::size_t bulk_sums_of_panel(int n_rows) {
+  return static_cast<std::size_t>((n_rows + kBulkTile - 1) / kBulkTile * kBulkTile) * std::size_t{kPanelRows};
+}
+
 /// Floats of MatmulArgs::totals_scratch. Sums of a round grow there and not in `out`, whose rows often lie a power of
 /// two apart, where they would push each other out of the caches.
 [[nodiscard]] constexpr std::size_t matmul_totals(int n_rows) {
-  return static_cast<std::size_t>(n_rows) * std::size_t{kPanelsARound} * std::size_t{kPanelRows};
+  const std::size_t sums = static_cast<std::size_t>(n_rows) * std::size_t{kPanelsARound} * std::size_t{kPanelRows};
+  const std::size_t bulk_sums = bulk_sums_of_panel(n_rows) * std::size_t{kBulkPanels};
+  return sums < bulk_sums ? bulk_sums : sums;
 }
 
 /// out[t, r] = dot(row r of the matrix, activations[t]) for row_begin <= r < row_end and all rows t of x.
@@ -41,11 +52,20 @@ struct MatmulArgs {
   std::size_t out_stride = 0;
 };
 
+// Bulk rows (RowKind in runtime/backend.hpp): an ISA with a matrix unit multiplies them in another arithmetic than the
+// rows for which weights are read one at a time.
+
 struct KernelTable {
   const char* name = nullptr;
   bool reads_panels = false;  // matmul wants matrices packed into panels; else it reads rows as in the file
   /// Indexed by format_index(format).
   std::array<void (*)(const MatmulArgs&), WeightFormats::size> matmul = {};
+  /// The same product for bulk rows, from MatmulArgs::x.bulk, with weights and activations rounded to bfloat16. Null
+  /// for the formats whose bulk rows are treated as the others.
+  std::array<void (*)(const MatmulArgs&), WeightFormats::size> bulk_matmul = {};
+  /// Rounds n floats (a multiple of 32) to bfloat16, to nearest even, into blocks kBulkTile apart. Null if there is no
+  /// bulk_matmul.
+  void (*round_bulk)(const float* x, int n, BulkBlock* out) = nullptr;
   /// Quantises n floats (a multiple of 32) into blocks `stride` apart: scale = range of the block and zero / 254,
   /// quants rounded to nearest, ties to even. Bitwise the same in every table.
   void (*quantize)(const float* x, int n, ActivationBlock* out, std::size_t stride) = nullptr;
@@ -81,7 +101,7 @@ const KernelTable& generic_kernels();
 #if defined(__x86_64__)
 const KernelTable& avx2_kernels();    // AVX2, FMA, F16C
 const KernelTable& avx512_kernels();  // AVX-512 F, BW, DQ, VL, VNNI
-const KernelTable& amx_kernels();     // the same and AMX-INT8
+const KernelTable& amx_kernels();     // the same, AVX-512 BF16 and AMX-BF16
 #endif
 
 }  // namespace inlay::cpu

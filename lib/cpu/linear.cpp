@@ -17,29 +17,38 @@ bool wants_quantized(std::span<const Linear> linears) {
                      [](const Linear& linear) { return reads_quantized_activations(linear.matrix->format); });
 }
 
-void quantize_row(const StepContext& context, const float* values, int row, int n_rows, int n_cols) {
-  const BlockRow at_blocks = block_row(row, n_rows, n_cols);
-  context.kernels.quantize(values + at(row, n_cols), n_cols, context.buffers.blocks.data() + at_blocks.first,
-                           at_blocks.stride);
+InputRows input_rows(const StepContext& context, const float* values, int n_cols) {
+  return {values, context.n_rows(), n_cols, context.n_bulk};
 }
 
-void normalize_row(const StepContext& context, const float* norm, NormalizedRow row, bool quantized) {
+void quantize_row(const StepContext& context, const InputRows& input, int row) {
+  const float* values = input.values + at(row, input.n_cols);
+  if (row < input.n_bulk) {
+    const int tile = row / kBulkTile * kBulkTile;
+    BulkBlock* tile_blocks = context.buffers.bulk.data() + at(tile, input.n_cols / kActivationBlock);
+    context.kernels.round_bulk(values, input.n_cols, tile_blocks + (row - tile));
+    return;
+  }
+  const BlockRow blocks = block_row(row - input.n_bulk, input.n_rows - input.n_bulk, input.n_cols);
+  context.kernels.quantize(values, input.n_cols, context.buffers.blocks.data() + blocks.first, blocks.stride);
+}
+
+void normalize_row(const StepContext& context, const float* norm, const InputRows& input, int from, int to,
+                   bool quantized) {
   const int length = context.plan.spec.embedding_length;
-  context.kernels.rms_norm(context.buffers.x.data() + at(row.from, length), norm, length,
-                           context.plan.spec.norm_epsilon, context.buffers.normalized.data() + at(row.to, length));
-  if (quantized) quantize_row(context, context.buffers.normalized.data(), row.to, row.n_rows, length);
+  context.kernels.rms_norm(context.buffers.x.data() + at(from, length), norm, length, context.plan.spec.norm_epsilon,
+                           context.buffers.normalized.data() + at(to, length));
+  if (quantized) quantize_row(context, input, to);
 }
 
-void normalize_input(const StepContext& context, const float* norm, bool quantized) {
-  const int n_rows = context.n_rows();
-  for_rows(context, n_rows, [&](int row) { normalize_row(context, norm, {row, row, n_rows}, quantized); });
+InputRows normalize_input(const StepContext& context, const float* norm, bool quantized) {
+  const InputRows input =
+      input_rows(context, context.buffers.normalized.data(), context.plan.spec.embedding_length);
+  for_rows(context, input.n_rows, [&](int row) { normalize_row(context, norm, input, row, row, quantized); });
+  return input;
 }
 
-Activations activations(const StepContext& context, const float* values, int n_rows, int n_cols) {
-  return {values, context.buffers.blocks.data(), n_rows, n_cols};
-}
-
-void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range, int part) {
+void multiply(const StepContext& context, const Linear& linear, const InputRows& input, Range range, int part) {
   if (range.begin >= range.end) return;
   const WeightMatrix& matrix = *linear.matrix;
   MatmulArgs args;
@@ -53,12 +62,19 @@ void multiply(const StepContext& context, const Linear& linear, const Activation
   args.totals_scratch = context.buffers.totals.data() + thread * matmul_totals(context.buffers.batch_rows);
   args.row_begin = range.begin;
   args.row_end = range.end;
-  args.x = x;
+  args.x = {input.values, context.buffers.blocks.data(), context.buffers.bulk.data(), input.n_rows, input.n_cols};
   args.out = linear.out;
   args.out_stride = linear.out_stride;
-  context.kernels.matmul[static_cast<std::size_t>(format_index(matrix.format))](args);
+  const auto format = static_cast<std::size_t>(format_index(matrix.format));
+  if (input.n_bulk > 0 && context.kernels.bulk_matmul[format] != nullptr) {
+    args.x.n_rows = input.n_bulk;
+    context.kernels.bulk_matmul[format](args);
+    args.x.n_rows = input.n_rows - input.n_bulk;
+    args.out += at(input.n_bulk, 1) * linear.out_stride;
+  }
+  if (args.x.n_rows > 0) context.kernels.matmul[format](args);
   if (linear.bias == nullptr) return;
-  for (int t = 0; t < x.n_rows; ++t) {
+  for (int t = 0; t < input.n_rows; ++t) {
     float* out = linear.out + static_cast<std::size_t>(t) * linear.out_stride;
     context.kernels.add(linear.bias + range.begin, range.end - range.begin, out + range.begin);
   }
@@ -68,7 +84,7 @@ Range share_of(const WeightMatrix& matrix, int part, int n_parts) {
   return split(matrix.n_rows, kPanelRows, part, n_parts);
 }
 
-void multiply_share(const StepContext& context, std::span<const Linear> linears, const Activations& x, int part) {
+void multiply_share(const StepContext& context, std::span<const Linear> linears, const InputRows& input, int part) {
   const auto n_parts = static_cast<std::uint64_t>(context.pool.size());
   std::uint64_t total = 0;
   for (const Linear& linear : linears) total += linear.matrix->panels_bytes();
@@ -83,7 +99,7 @@ void multiply_share(const StepContext& context, std::span<const Linear> linears,
       const std::uint64_t panel = ceil_div(byte - before, matrix.panel_bytes);
       return static_cast<int>(std::min<std::uint64_t>(panel * kPanelRows, static_cast<std::uint64_t>(matrix.n_rows)));
     };
-    multiply(context, linear, x, {row_from(begin), row_from(end)}, part);
+    multiply(context, linear, input, {row_from(begin), row_from(end)}, part);
     before += matrix.panels_bytes();
   }
 }

@@ -34,30 +34,36 @@ void for_rows(const StepContext& context, int n_rows, const Body& body) {
 /// Whether one of the matrices reads quantised activations.
 bool wants_quantized(std::span<const Linear> linears);
 
-/// Quantises row `row` of values [n_rows, n_cols] into the buffers.
-void quantize_row(const StepContext& context, const float* values, int row, int n_rows, int n_cols);
-
-/// Row `to` of n_rows of buffers.normalized becomes the normalised row `from` of buffers.x, quantised too if wanted.
-struct NormalizedRow {
-  int from = 0;
-  int to = 0;
+/// The rows that a step's matrices read: the first n_bulk of them are bulk rows.
+struct InputRows {
+  const float* values = nullptr;  // [n_rows, n_cols]
   int n_rows = 0;
+  int n_cols = 0;
+  int n_bulk = 0;
 };
-void normalize_row(const StepContext& context, const float* norm, NormalizedRow row, bool quantized);
 
-/// The same for every row of the batch, in place.
-void normalize_input(const StepContext& context, const float* norm, bool quantized);
+/// All rows of the batch.
+InputRows input_rows(const StepContext& context, const float* values, int n_cols);
 
-/// Values [n_rows, n_cols] with what quantize_row made of them, as kernels want it.
-Activations activations(const StepContext& context, const float* values, int n_rows, int n_cols);
+/// Writes row `row` into the buffers in the form that matrices of quantised weights read: rounded for a bulk row, else
+/// quantised.
+void quantize_row(const StepContext& context, const InputRows& input, int row);
 
-/// Row range `range` of a linear for all rows of x: what one thread, which runs part `part`, does.
-void multiply(const StepContext& context, const Linear& linear, const Activations& x, Range range, int part);
+/// Row `to` of buffers.normalized, which `input` describes, becomes the normalised row `from` of buffers.x, quantised
+/// too if wanted.
+void normalize_row(const StepContext& context, const float* norm, const InputRows& input, int from, int to,
+                   bool quantized);
+
+/// The same for every row of the batch, in place. Returns what matrices are to read.
+InputRows normalize_input(const StepContext& context, const float* norm, bool quantized);
+
+/// Row range `range` of a linear for all rows of the input: what one thread, which runs part `part`, does.
+void multiply(const StepContext& context, const Linear& linear, const InputRows& input, Range range, int part);
 
 /// The share of a matrix's rows that a part computes.
 Range share_of(const WeightMatrix& matrix, int part, int n_parts);
 
 /// Multiplies the part's share of several linears: together all parts have about as many bytes to read.
-void multiply_share(const StepContext& context, std::span<const Linear> linears, const Activations& x, int part);
+void multiply_share(const StepContext& context, std::span<const Linear> linears, const InputRows& input, int part);
 
 }  // namespace inlay::cpu

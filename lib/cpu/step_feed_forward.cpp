@@ -14,14 +14,12 @@ void run_feed_forward(const Step& step, const StepContext& context) {
       Linear{&context.weights.matrix(step.matrix), tensors.vector_data(step.bias), buffers.gate.data(), length},
       Linear{&context.weights.matrix(step.second), tensors.vector_data(step.second_bias), buffers.up.data(), length}};
 
-  const int n_rows = context.n_rows();
-  normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
-  const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
+  const InputRows input = normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
   context.pool.run([&](int part) {
     // Gate and up have the same rows, so a part has both sides of its activations.
     const Range range = share_of(*linears[0].matrix, part, context.pool.size());
-    for (const Linear& linear : linears) multiply(context, linear, x, range, part);
-    for (int row = 0; row < n_rows; ++row) {
+    for (const Linear& linear : linears) multiply(context, linear, input, range, part);
+    for (int row = 0; row < input.n_rows; ++row) {
       const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(range.begin);
       context.kernels.gated_activation(plan.spec.arch->activation, buffers.gate.data() + first,
                                        buffers.up.data() + first, range.end - range.begin, buffers.gate.data() + first);

@@ -36,15 +36,15 @@ void run_head(const Step& step, const StepContext& context) {
   std::size_t done = 0;
   for (Wanted wanted = next_wanted(context.batch.rows, cursor); wanted.count > 0;
        wanted = next_wanted(context.batch.rows, cursor)) {
+    const InputRows input = {context.buffers.normalized.data(), wanted.count, matrix.n_cols, 0};
     for_rows(context, wanted.count, [&](int i) {
-      normalize_row(context, plan.tensors.vector_data(step.norm),
-                    {wanted.rows[static_cast<std::size_t>(i)], i, wanted.count}, quantized);
+      normalize_row(context, plan.tensors.vector_data(step.norm), input, wanted.rows[static_cast<std::size_t>(i)], i,
+                    quantized);
     });
-    const Activations x = activations(context, context.buffers.normalized.data(), wanted.count, matrix.n_cols);
     const std::span<float* const> targets = context.output.logits.subspan(done, static_cast<std::size_t>(wanted.count));
     context.pool.run([&](int part) {
       const Range range = share_of(matrix, part, context.pool.size());
-      multiply(context, linear, x, range, part);
+      multiply(context, linear, input, range, part);
       for (std::size_t i = 0; i < targets.size(); ++i) {
         const float* logits = linear.out + i * vocab_size;
         std::copy(logits + range.begin, logits + range.end, targets[i] + range.begin);

@@ -12,15 +12,14 @@ void run_project(const Step& step, const StepContext& context) {
   const Linear linear{&matrix, tensors.vector_data(step.bias), buffers.projected.data(), length};
 
   const float* values = step.kind == StepKind::kDown ? buffers.gate.data() : buffers.attended.data();
-  const int n_rows = context.n_rows();
+  const InputRows input = input_rows(context, values, matrix.n_cols);
   if (wants_quantized({&linear, 1})) {
-    for_rows(context, n_rows, [&](int row) { quantize_row(context, values, row, n_rows, matrix.n_cols); });
+    for_rows(context, input.n_rows, [&](int row) { quantize_row(context, input, row); });
   }
-  const Activations x = activations(context, values, n_rows, matrix.n_cols);
   context.pool.run([&](int part) {
     const Range range = share_of(matrix, part, context.pool.size());
-    multiply(context, linear, x, range, part);
-    for (int row = 0; row < n_rows; ++row) {
+    multiply(context, linear, input, range, part);
+    for (int row = 0; row < input.n_rows; ++row) {
       const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(range.begin);
       context.kernels.add(buffers.projected.data() + first, range.end - range.begin, buffers.x.data() + first);
     }

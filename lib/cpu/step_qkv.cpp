@@ -53,11 +53,9 @@ void run_qkv(const Step& step, const StepContext& context) {
       Linear{&context.weights.matrix(step.third), tensors.vector_data(step.third_bias), buffers.value.data(),
              kv_length}};
 
-  const int n_rows = context.n_rows();
-  normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
-  const Activations x = activations(context, buffers.normalized.data(), n_rows, plan.spec.embedding_length);
-  context.pool.run([&](int part) { multiply_share(context, linears, x, part); });
-  for_rows(context, n_rows, [&](int row) { rotate_and_store(context, step.layer, row); });
+  const InputRows input = normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
+  context.pool.run([&](int part) { multiply_share(context, linears, input, part); });
+  for_rows(context, input.n_rows, [&](int row) { rotate_and_store(context, step.layer, row); });
 }
 
 }  // namespace inlay::cpu

@@ -13,7 +13,7 @@
 
 namespace inlay::cpu {
 
-/// What a step sees.
+/// What a step sees. The first n_bulk rows of the batch are bulk rows, where the kernels have a way of their own for them.
 struct StepContext {
   const Plan& plan;
   const KernelTable& kernels;
@@ -22,6 +22,7 @@ struct StepContext {
   Buffers& buffers;
   KvMemory& kv;
   const RowBatch& batch;
+  int n_bulk;
   const StepOutput& output;
   std::span<const std::byte* const* const> pages;  // by Row::sequence: the addresses of its pages
 

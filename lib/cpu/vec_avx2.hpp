@@ -100,11 +100,6 @@ struct Avx2 {
   }
 
   // Bytes: four columns of kLanes rows of weights; Ints: an int32 a row.
-  static constexpr bool kMatrixTiles = false;
-  template <class Format>
-  struct MatrixUnit {  // there is none to prepare
-    explicit MatrixUnit(int /*n_tokens*/) {}
-  };
   using Bytes = __m256i;
   using Ints = __m256i;
   static INLAY_INLINE Bytes load_bytes(const void* p) {

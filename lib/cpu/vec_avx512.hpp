@@ -94,11 +94,6 @@ struct Avx512 {
   static INLAY_INLINE float reduce_max(Vec x) { return _mm512_reduce_max_ps(x); }
 
   // Bytes: four columns of kLanes rows of weights; Ints: an int32 a row.
-  static constexpr bool kMatrixTiles = false;
-  template <class Format>
-  struct MatrixUnit {  // there is none to prepare
-    explicit MatrixUnit(int /*n_tokens*/) {}
-  };
   using Bytes = __m512i;
   using Ints = __m512i;
   static INLAY_INLINE Bytes load_bytes(const void* p) { return _mm512_loadu_si512(p); }

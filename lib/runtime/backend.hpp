@@ -29,12 +29,20 @@ enum class Want : std::uint8_t {
   kLogits,  // its logits too
 };
 
+/// In which company a token came. A device may evaluate the two kinds in different arithmetic: which of them a row is
+/// depends on its session's calls alone, so results stay the same whatever else is in the batch.
+enum class RowKind : std::uint8_t {
+  kSingle,  // alone: sampled by a step, or the only one of its call
+  kBulk,    // with others in one call, as prompts do: there are many, and how many a second is what counts
+};
+
 /// One token of one sequence.
 struct Row {
   TokenId token = 0;
   std::int32_t position = 0;
   std::int32_t sequence = 0;  // index into RowBatch::page_tables
   Want want = Want::kKvOnly;
+  RowKind kind = RowKind::kSingle;
 };
 
 /// Rows of one forward pass. The rows of a sequence stand in the order of their positions, and all earlier positions of

@@ -44,12 +44,6 @@ Result<void> check_sessions(std::span<Session::Impl* const> sessions) {
   return {};
 }
 
-void append(Session::Impl& session, std::span<const TokenId> tokens) {
-  if (tokens.empty()) return;
-  session.tokens.insert(session.tokens.end(), tokens.begin(), tokens.end());
-  session.logits_valid = false;
-}
-
 Result<void> evaluate_or_undo(std::span<Session::Impl* const> sessions, std::span<const Before> before) {
   if (sessions.empty()) return {};
   const Result<void> done = Scheduler::evaluate(sessions);
@@ -81,7 +75,7 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
     std::vector<TokenId> sampled(entries.size(), -1);
     std::vector<Session::Impl*> to_evaluate;  // a step whose logits are known already needs no rows
     for (std::size_t i = 0; i < entries.size(); ++i) {
-      append(*sessions[i], entries[i].tokens);
+      if (entries[i].kind == EntryKind::kPrefill) sessions[i]->append(entries[i].tokens);
       if (!sessions[i]->logits_valid) to_evaluate.push_back(sessions[i]);
     }
     INLAY_TRY(evaluate_or_undo(to_evaluate, before));

@@ -12,6 +12,7 @@ namespace inlay {
 Session::Impl::Impl(std::shared_ptr<Model::Impl> shared_model, const Sampler& first_sampler, int length)
     : model(std::move(shared_model)), sampler(first_sampler), context_length(length) {
   tokens.reserve(static_cast<std::size_t>(length));
+  kinds.reserve(static_cast<std::size_t>(length));
   pages.reserve(static_cast<std::size_t>(pages_for(length)));
   logits.resize(static_cast<std::size_t>(model->plan.spec.vocab_size));
 }
@@ -43,6 +44,7 @@ Result<std::unique_ptr<Session::Impl>> Session::Impl::fork() {
   INLAY_TRY_ASSIGN(std::unique_ptr<Impl> copy, create(model, sampler, context_length));
   const std::lock_guard lock(model->mutex);
   copy->tokens.assign(tokens.begin(), tokens.end());
+  copy->kinds.assign(kinds.begin(), kinds.end());
   copy->pages.assign(pages.begin(), pages.end());
   for (const PageId page : pages) model->pages.share(page);
   copy->evaluated = evaluated;
@@ -53,6 +55,7 @@ Result<std::unique_ptr<Session::Impl>> Session::Impl::fork() {
 
 void Session::Impl::restore(std::size_t length, int first_pending) noexcept {
   tokens.resize(length);
+  kinds.resize(length);
   if (first_pending < evaluated || length == 0) logits_valid = false;
   evaluated = first_pending;
   const auto keep = static_cast<std::size_t>(pages_for(evaluated));
@@ -94,8 +97,7 @@ Result<void> Session::Impl::prefill(std::span<const TokenId> appended) {
   const std::size_t old_length = tokens.size();
   const int old_evaluated = evaluated;
   const bool had_logits = logits_valid;
-  tokens.insert(tokens.end(), appended.begin(), appended.end());
-  logits_valid = false;
+  append(appended);
   Impl* const self = this;
   const auto done = Scheduler::evaluate({&self, 1});
   if (done.ok()) return {};
@@ -121,10 +123,15 @@ Result<TokenId> Session::Impl::step() {
   return sample_next();
 }
 
+void Session::Impl::append(std::span<const TokenId> appended) {
+  tokens.insert(tokens.end(), appended.begin(), appended.end());
+  kinds.insert(kinds.end(), appended.size(), appended.size() > 1 ? RowKind::kBulk : RowKind::kSingle);
+  logits_valid = false;
+}
+
 TokenId Session::Impl::sample_next() {
   const TokenId token = sampler.sample(logits, tokens);
-  tokens.push_back(token);
-  logits_valid = false;
+  append({&token, 1});
   return token;
 }
 

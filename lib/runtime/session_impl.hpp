@@ -14,7 +14,7 @@
 
 namespace inlay {
 
-/// Invariants: evaluated <= tokens.size(); pages holds exactly pages_for(evaluated) pages; `logits` are those after the
+/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages; `logits` are those after the
 /// last token when logits_valid, which implies evaluated == tokens.size() > 0.
 class Session::Impl {
  public:
@@ -35,6 +35,8 @@ class Session::Impl {
   /// The checks of prefill and step, which change nothing.
   [[nodiscard]] Result<void> check_append(std::span<const TokenId> appended) const;
   [[nodiscard]] Result<void> check_step() const;
+  /// Adds tokens that came in one call.
+  void append(std::span<const TokenId> appended);
   /// Samples from the valid logits and appends the token.
   TokenId sample_next();
   /// Takes back everything behind the first `length` tokens, of which `evaluated` stay evaluated. Holds the model's
@@ -45,6 +47,7 @@ class Session::Impl {
 
   std::shared_ptr<Model::Impl> model;
   std::vector<TokenId> tokens;  // capacity context_length
+  std::vector<RowKind> kinds;   // of the tokens, as they are evaluated: again after a rewind
   std::vector<PageId> pages;    // capacity pages_for(context_length)
   int evaluated = 0;            // tokens whose keys and values are in the pages
   std::vector<float> logits;    // [vocab_size]

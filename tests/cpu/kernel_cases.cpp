@@ -85,6 +85,14 @@ AlignedBuffer<std::byte> panels_of(Format format, const Blocks& blocks, int rows
   return panels;
 }
 
+std::uint16_t to_bfloat16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  if (std::isnan(x)) return static_cast<std::uint16_t>(bits >> 16U | 0x40U);
+  return static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16U & 1U)) >> 16U);
+}
+
+float from_bfloat16(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U); }
+
 ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
     : values(std::move(x)), n_rows(rows), n_cols(cols) {
   if (cols % cpu::kActivationBlock != 0) return;  // float formats only
@@ -93,6 +101,25 @@ ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
     const cpu::BlockRow at = cpu::block_row(row, rows, cols);
     cpu::generic_kernels().quantize(&values[offset(row, 0)], cols, blocks.data() + at.first, at.stride);
   }
+  const int n_tiles = (rows + cpu::kBulkTile - 1) / cpu::kBulkTile;
+  bulk = AlignedBuffer<cpu::BulkBlock>(static_cast<std::size_t>(n_tiles * cpu::kBulkTile) *
+                                       static_cast<std::size_t>(cols / cpu::kActivationBlock));
+  for (int row = 0; row < n_tiles * cpu::kBulkTile; ++row) {
+    for (int col = 0; col < cols; ++col) {
+      bulk[bulk_index(row, col)].values[col % cpu::kActivationBlock] =
+          row < rows ? to_bfloat16(values[offset(row, col)]) : std::uint16_t{0x7FC0};
+    }
+  }
+}
+
+std::size_t ActivationRows::bulk_index(int row, int col) const {
+  const int tile = row / cpu::kBulkTile;
+  const int block = tile * (n_cols / cpu::kActivationBlock) + col / cpu::kActivationBlock;
+  return static_cast<std::size_t>(block * cpu::kBulkTile + row % cpu::kBulkTile);
+}
+
+double ActivationRows::bulk_value(int row, int col) const {
+  return from_bfloat16(bulk[bulk_index(row, col)].values[col % cpu::kActivationBlock]);
 }
 
 ActivationRows ActivationRows::part(int first, int count) const {

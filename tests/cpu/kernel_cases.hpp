@@ -44,19 +44,27 @@ class Blocks {
 /// The same rows as panels.
 AlignedBuffer<std::byte> panels_of(Format format, const Blocks& blocks, int rows, int n_cols);
 
-/// Rows of floats and what the generic table makes of them.
+/// To nearest, ties to even.
+std::uint16_t to_bfloat16(float x);
+float from_bfloat16(std::uint16_t bits);
+
+/// Rows of floats, what the generic table makes of them, and the same rounded to bfloat16 as bulk rows.
 struct ActivationRows {
   std::vector<float> values;
   AlignedBuffer<cpu::ActivationBlock> blocks;
+  AlignedBuffer<cpu::BulkBlock> bulk;  // the free rows of the last tile are NaN
   int n_rows = 0;
   int n_cols = 0;
 
   ActivationRows(std::vector<float> x, int rows, int cols);
-  [[nodiscard]] cpu::Activations view() const { return {values.data(), blocks.data(), n_rows, n_cols}; }
+  [[nodiscard]] cpu::Activations view() const {
+    return {values.data(), blocks.data(), bulk.data(), n_rows, n_cols};
+  }
   /// Rows [first, first + count) alone.
   [[nodiscard]] ActivationRows part(int first, int count) const;
   /// The value that a kernel of `format` reads.
   [[nodiscard]] double value(Format format, int row, int col) const;
+  [[nodiscard]] double bulk_value(int row, int col) const;
   /// The size of what the value is the sum of, which rounding errors are relative to.
   [[nodiscard]] double magnitude(Format format, int row, int col) const;
 
@@ -65,6 +73,7 @@ struct ActivationRows {
     return static_cast<std::size_t>(row) * static_cast<std::size_t>(n_cols) + static_cast<std::size_t>(col);
   }
   [[nodiscard]] const cpu::ActivationBlock& block(int row, int col) const;
+  [[nodiscard]] std::size_t bulk_index(int row, int col) const;
 };
 
 /// A NaN that no kernel makes.

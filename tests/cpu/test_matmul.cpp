@@ -48,10 +48,21 @@ double magnitude(const std::byte* weights, const ActivationRows& x, int row) {
   return sum;
 }
 
-double exact_dot(Format format, const std::vector<float>& weights, const ActivationRows& x, int row) {
+/// A matmul of one table and format.
+struct Kernel {
+  const cpu::KernelTable* table;
+  Format format;
+  bool bulk;  // of bulk rows
+  [[nodiscard]] auto run() const {
+    return (bulk ? table->bulk_matmul : table->matmul)[static_cast<std::size_t>(format_index(format))];
+  }
+};
+
+double exact_dot(const Kernel& kernel, const std::vector<float>& weights, const ActivationRows& x, int row) {
   double sum = 0.0;
   for (int i = 0; i < x.n_cols; ++i) {
-    sum += static_cast<double>(weights[static_cast<std::size_t>(i)]) * x.value(format, row, i);
+    const double value = kernel.bulk ? x.bulk_value(row, i) : x.value(kernel.format, row, i);
+    sum += static_cast<double>(weights[static_cast<std::size_t>(i)]) * value;
   }
   return sum;
 }
@@ -62,10 +73,14 @@ struct Expected {
   std::vector<double> bounds;  // rounding of n additions in float, each within 2^-24 of the magnitude
 };
 
-Expected expected_of(Format format, const Blocks& blocks, int rows, const ActivationRows& x) {
+Expected expected_of(const Kernel& kernel, const Blocks& blocks, int rows, const ActivationRows& x) {
+  const Format format = kernel.format;
   Expected expected;
   // The generic table adds one number per weight (float formats) or per group; decode_row and the scales round too.
-  const int additions = 16 + (format_info(format).block_weights == 1 ? x.n_cols : x.n_cols / cpu::kGroup);
+  // Bulk rows add one number per weight, and weights are rounded to the 8 bits of bfloat16.
+  const bool each = kernel.bulk || format_info(format).block_weights == 1;
+  const int additions = 16 + (each ? x.n_cols : x.n_cols / cpu::kGroup);
+  const double error = additions * 0x1.0p-24 + (kernel.bulk ? 0x1.02p-8 : 0.0);
   std::vector<std::vector<float>> decoded(static_cast<std::size_t>(rows));
   for (int r = 0; r < rows; ++r) {
     std::vector<float>& row = decoded[static_cast<std::size_t>(r)];
@@ -74,9 +89,9 @@ Expected expected_of(Format format, const Blocks& blocks, int rows, const Activa
   }
   for (int t = 0; t < x.n_rows; ++t) {
     for (int r = 0; r < rows; ++r) {
-      expected.dots.push_back(exact_dot(format, decoded[static_cast<std::size_t>(r)], x, t));
+      expected.dots.push_back(exact_dot(kernel, decoded[static_cast<std::size_t>(r)], x, t));
       visit(format, [&](auto traits) {
-        expected.bounds.push_back(additions * 0x1.0p-24 * magnitude<decltype(traits)>(blocks.row(r), x, t));
+        expected.bounds.push_back(error * magnitude<decltype(traits)>(blocks.row(r), x, t));
       });
     }
   }
@@ -102,7 +117,7 @@ struct TestMatrix {
 enum class Form { kPanels, kRows };
 
 /// Runs the rows [begin, end) into a poisoned buffer of all rows.
-std::vector<float> run_matmul(const cpu::KernelTable& table, const TestMatrix& matrix, Form form, int out_stride,
+std::vector<float> run_matmul(const Kernel& kernel, const TestMatrix& matrix, Form form, int out_stride,
                               const ActivationRows& x, int begin, int end) {
   std::vector<float> out = poisoned(static_cast<std::size_t>(x.n_rows) * static_cast<std::size_t>(out_stride));
   AlignedBuffer<std::byte> scratch(cpu::panel_bytes(matrix.format, matrix.n_cols));
@@ -120,7 +135,7 @@ std::vector<float> run_matmul(const cpu::KernelTable& table, const TestMatrix& m
   args.x = x.view();
   args.out = out.data();
   args.out_stride = static_cast<std::size_t>(out_stride);
-  table.matmul[static_cast<std::size_t>(format_index(matrix.format))](args);
+  kernel.run()(args);
   return out;
 }
 
@@ -137,12 +152,16 @@ std::size_t check_close(const std::vector<float>& out, int stride, int rows, con
 }
 
 template <class Visitor>
-void for_each_table_and_format(const Visitor& visitor) {
+void for_each_kernel(const Visitor& visitor) {
   for (const cpu::KernelTable* table : cpu::usable_kernels()) {
     for_each_format([&](auto traits) {
-      const std::string name = std::string(table->name) + " " + decltype(traits)::name;
-      CAPTURE(name);
-      visitor(*table, decltype(traits)::format);
+      for (const bool bulk : {false, true}) {
+        const Kernel kernel{table, decltype(traits)::format, bulk};
+        if (kernel.run() == nullptr) continue;
+        const std::string name = std::string(table->name) + " " + decltype(traits)::name + (bulk ? " bulk" : "");
+        CAPTURE(name);
+        visitor(kernel);
+      }
     });
   }
 }
@@ -151,15 +170,16 @@ constexpr int kRows = 23;  // a full panel and a part of one
 
 TEST_CASE("matmul is within rounding of the reference decoder in double precision") {
   std::size_t checked = 0;
-  for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
+  for_each_kernel([&](const Kernel& kernel) {
+    const Format format = kernel.format;
     Random random(1);
     for (const int n_cols : column_counts(format)) {
       CAPTURE(n_cols);
       constexpr int kTokens = 5;
       const TestMatrix matrix(random, format, kRows, n_cols, Fill::kRandom);
       const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
-      const auto out = run_matmul(table, matrix, Form::kPanels, kRows, x, 0, kRows);
-      checked += check_close(out, kRows, kRows, expected_of(format, matrix.blocks, kRows, x));
+      const auto out = run_matmul(kernel, matrix, Form::kPanels, kRows, x, 0, kRows);
+      checked += check_close(out, kRows, kRows, expected_of(kernel, matrix.blocks, kRows, x));
     }
   });
   MESSAGE("checked ", checked, " dot products");
@@ -179,14 +199,15 @@ ActivationRows extreme_activations(int n_cols) {
 
 TEST_CASE("matmul keeps the largest and the smallest quants exact") {
   std::size_t checked = 0;
-  for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
+  for_each_kernel([&](const Kernel& kernel) {
+    const Format format = kernel.format;
     Random random(2);
     for (const Fill fill : {Fill::kOnes, Fill::kZeros, Fill::kSign}) {
       const int n_cols = column_counts(format).back();
       const TestMatrix matrix(random, format, kRows, n_cols, fill);
       const ActivationRows x = extreme_activations(n_cols);
-      const auto out = run_matmul(table, matrix, Form::kPanels, kRows, x, 0, kRows);
-      checked += check_close(out, kRows, kRows, expected_of(format, matrix.blocks, kRows, x));
+      const auto out = run_matmul(kernel, matrix, Form::kPanels, kRows, x, 0, kRows);
+      checked += check_close(out, kRows, kRows, expected_of(kernel, matrix.blocks, kRows, x));
     }
   });
   MESSAGE("checked ", checked, " dot products");
@@ -194,8 +215,9 @@ TEST_CASE("matmul keeps the largest and the smallest quants exact") {
 
 TEST_CASE("with quantised weights every table gives the same bits") {
   std::size_t checked = 0;
-  for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
-    if (!cpu::reads_quantized_activations(format)) return;
+  for_each_kernel([&](const Kernel& kernel) {
+    const Format format = kernel.format;
+    if (kernel.bulk || !cpu::reads_quantized_activations(format)) return;
     Random random(6);
     for (const Fill fill : {Fill::kRandom, Fill::kOnes, Fill::kSign}) {
       for (const int n_cols : column_counts(format)) {
@@ -203,8 +225,8 @@ TEST_CASE("with quantised weights every table gives the same bits") {
         constexpr int kTokens = 15;
         const TestMatrix matrix(random, format, kRows, n_cols, fill);
         const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
-        const auto expected = run_matmul(cpu::generic_kernels(), matrix, Form::kRows, kRows, x, 0, kRows);
-        const auto found = run_matmul(table, matrix, Form::kPanels, kRows, x, 0, kRows);
+        const auto expected = run_matmul({&cpu::generic_kernels(), format, false}, matrix, Form::kRows, kRows, x, 0, kRows);
+        const auto found = run_matmul(kernel, matrix, Form::kPanels, kRows, x, 0, kRows);
         CHECK(same_bits(found.data(), expected.data(), expected.size()));
         checked += expected.size();
       }
@@ -228,23 +250,24 @@ bool matches_part(const std::vector<float>& part, const std::vector<float>& whol
 TEST_CASE("a dot product has the same bits however rows and tokens are cut, and nothing else is written") {
   std::size_t cuts = 0;
   std::size_t wrong = 0;
-  for_each_table_and_format([&](const cpu::KernelTable& table, Format format) {
+  for_each_kernel([&](const Kernel& kernel) {
+    const Format format = kernel.format;
     Random random(3);
-    constexpr int kTokens = 21;
+    constexpr int kTokens = 37;  // two tiles of bulk rows and a part of one
     constexpr int kManyRows = 10 * cpu::kPanelRows + 5;  // more panels than a round has
     constexpr int kStride = kManyRows + 3;
     const std::vector<int> columns = column_counts(format);
     const int n_cols = columns[columns.size() - 2];
     const TestMatrix matrix(random, format, kManyRows, n_cols, Fill::kRandom);
     const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
-    const auto whole = run_matmul(table, matrix, Form::kPanels, kStride, x, 0, kManyRows);
+    const auto whole = run_matmul(kernel, matrix, Form::kPanels, kStride, x, 0, kManyRows);
     for (int count = 1; count <= kTokens; ++count) {
       const int first = kTokens - count;
       const ActivationRows some = x.part(first, count);
       for (const Form form : {Form::kPanels, Form::kRows}) {
         for (const auto& [begin, end] :
              {std::pair(0, kManyRows), std::pair(0, 16), std::pair(32, 32), std::pair(144, kManyRows)}) {
-          const auto part = run_matmul(table, matrix, form, kStride, some, begin, end);
+          const auto part = run_matmul(kernel, matrix, form, kStride, some, begin, end);
           wrong += matches_part(part, whole, kStride, first, begin, end) ? 0 : 1;
           ++cuts;
         }
@@ -256,14 +279,15 @@ TEST_CASE("a dot product has the same bits however rows and tokens are cut, and 
 }
 
 TEST_CASE("a NaN activation makes its whole token NaN and no other") {
-  for_each_table_and_format([](const cpu::KernelTable& table, Format format) {
+  for_each_kernel([](const Kernel& kernel) {
+    const Format format = kernel.format;
     Random random(4);
     const int n_cols = column_counts(format)[1];
     const TestMatrix matrix(random, format, 3, n_cols, Fill::kRandom);
     std::vector<float> values = random_floats(random, std::size_t{2} * n_cols);
     values[0] = std::nanf("");
     const ActivationRows x(values, 2, n_cols);
-    const auto out = run_matmul(table, matrix, Form::kPanels, 3, x, 0, 3);
+    const auto out = run_matmul(kernel, matrix, Form::kPanels, 3, x, 0, 3);
     CHECK(std::all_of(out.begin(), out.begin() + 3, [](float y) { return std::isnan(y); }));
     CHECK(std::none_of(out.begin() + 3, out.end(), [](float y) { return std::isnan(y); }));
   });

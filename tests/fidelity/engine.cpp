@@ -17,9 +17,8 @@ constexpr std::size_t kRows = 256;
 
 }  // namespace
 
-std::vector<float> cpu_logits(const Plan& plan, std::span<const TokenId> tokens, std::size_t first,
-                              const std::string& isa) {
-  const ExecutorOptions options{.threads = available_cores(), .batch_rows = static_cast<int>(kRows), .cpu_isa = isa};
+std::vector<float> cpu_logits(const Plan& plan, std::span<const TokenId> tokens, std::size_t first, const Way& way) {
+  const ExecutorOptions options{.threads = available_cores(), .batch_rows = static_cast<int>(kRows), .cpu_isa = way.isa};
   auto executor = find_backend(DeviceKind::kCpu)->load(plan, options);
   REQUIRE_MESSAGE(executor.ok(), executor.status().message());
   std::vector<PageId> pages((tokens.size() + kKvPagePositions - 1) / kKvPagePositions);
@@ -33,18 +32,23 @@ std::vector<float> cpu_logits(const Plan& plan, std::span<const TokenId> tokens,
     std::vector<Row> rows;
     std::vector<float*> targets;
     for (std::size_t i = begin; i < std::min(begin + kRows, tokens.size()); ++i) {
-      rows.push_back({tokens[i], static_cast<std::int32_t>(i), 0, i >= first ? Want::kLogits : Want::kKvOnly});
-      if (i >= first) targets.push_back(logits.data() + (i - first) * vocab_size);
+      const bool wanted = i >= first;
+      rows.push_back({tokens[i], static_cast<std::int32_t>(i), 0, wanted ? Want::kLogits : Want::kKvOnly,
+                      wanted ? way.kind : RowKind::kBulk});
+      if (wanted) targets.push_back(logits.data() + (i - first) * vocab_size);
     }
     REQUIRE((*executor)->forward({rows, {&table, 1}}, {targets}).ok());
   }
   return logits;
 }
 
-std::vector<std::string> usable_isas() {
-  std::vector<std::string> names;
-  for (const cpu::KernelTable* table : cpu::usable_kernels()) names.emplace_back(table->name);
-  return names;
+std::vector<Way> usable_ways() {
+  std::vector<Way> ways;
+  for (const cpu::KernelTable* table : cpu::usable_kernels()) {
+    ways.push_back({table->name, RowKind::kSingle});
+    if (table->round_bulk != nullptr) ways.push_back({table->name, RowKind::kBulk});
+  }
+  return ways;
 }
 
 std::vector<double> log_softmax(std::span<const float> logits) {

@@ -9,13 +9,19 @@
 
 namespace inlay::test {
 
-/// Logits after each of the tokens from `first` on, [n_tokens - first, vocab_size], from passes of up to 256 rows on
-/// the CPU with that kernel table ("": the best one).
-std::vector<float> cpu_logits(const Plan& plan, std::span<const TokenId> tokens, std::size_t first,
-                              const std::string& isa = "");
+/// A kernel table and a kind of rows that it has arithmetic of its own for.
+struct Way {
+  std::string isa;
+  RowKind kind = RowKind::kSingle;
+  [[nodiscard]] std::string name() const { return isa + (kind == RowKind::kBulk ? ", rows in bulk" : ""); }
+};
 
-/// The kernel tables that this machine can run.
-std::vector<std::string> usable_isas();
+/// Those of this machine, the best table first.
+std::vector<Way> usable_ways();
+
+/// Logits after each of the tokens from `first` on, [n_tokens - first, vocab_size], from passes of up to 256 rows on
+/// the CPU. The tokens before `first` are bulk rows, the others of the way's kind.
+std::vector<float> cpu_logits(const Plan& plan, std::span<const TokenId> tokens, std::size_t first, const Way& way);
 
 /// log softmax of one row, in double.
 std::vector<double> log_softmax(std::span<const float> logits);

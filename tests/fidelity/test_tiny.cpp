@@ -49,11 +49,11 @@ TEST_CASE("linear, YaRN and factor-scaled rope, biases and head shapes agree wit
       CHECK(largest_difference(row, expected) < 2e-5F);
       ++checked;
     }
-    for (const std::string& isa : test::usable_isas()) {
-      const std::vector<float> found = test::cpu_logits(opened.plan, tokens, 0, isa);
+    for (const test::Way& way : test::usable_ways()) {
+      const std::vector<float> found = test::cpu_logits(opened.plan, tokens, 0, way);
       const float difference = largest_difference(found, reference);
       CHECK(difference < 2e-2F);  // F32 weights, logits up to about 4: what is left is the KV cache in halves
-      MESSAGE(model["file"].get<std::string>() << ", " << isa << ": logits within " << difference);
+      MESSAGE(model["file"].get<std::string>() << ", " << way.name() << ": logits within " << difference);
     }
   }
   MESSAGE("checked " << checked << " rows of logits");
@@ -91,11 +91,11 @@ TEST_CASE("every model shape agrees with the reference executor on every instruc
   for (const Shape& shape : shapes()) {
     const auto opened = test::open_plan(test::make_tiny_model(shape.options));
     const std::vector<float> reference = test::reference_logits(opened.plan, tokens);
-    for (const std::string& isa : test::usable_isas()) {
-      const std::vector<float> found = test::cpu_logits(opened.plan, tokens, 0, isa);
+    for (const test::Way& way : test::usable_ways()) {
+      const std::vector<float> found = test::cpu_logits(opened.plan, tokens, 0, way);
       const float relative = largest_difference(found, reference) / spread(reference);
       CHECK(relative < 1e-2F);
-      MESSAGE(shape.name << ", " << isa << ": largest difference " << relative << " of the logits' size");
+      MESSAGE(shape.name << ", " << way.name() << ": largest difference " << relative << " of the logits' size");
     }
   }
 }
@@ -109,8 +109,8 @@ TEST_CASE("every weight format agrees with the reference executor on every instr
     const auto opened = test::open_plan(test::make_tiny_model(options));
     const std::vector<float> reference = test::reference_logits(opened.plan, tokens);
     const auto vocab_size = static_cast<std::size_t>(opened.plan.spec.vocab_size);
-    for (const std::string& isa : test::usable_isas()) {
-      const std::vector<float> found = test::cpu_logits(opened.plan, tokens, 0, isa);
+    for (const test::Way& way : test::usable_ways()) {
+      const std::vector<float> found = test::cpu_logits(opened.plan, tokens, 0, way);
       double kl = 0.0;
       for (std::size_t i = 0; i < tokens.size(); ++i) {
         kl += test::kl_divergence(std::span(reference).subspan(i * vocab_size, vocab_size),
@@ -119,7 +119,7 @@ TEST_CASE("every weight format agrees with the reference executor on every instr
       kl /= static_cast<double>(tokens.size());
       // Quantised formats see activations of 8 bits, which costs up to 2e-3 on random weights. A wrong bit costs 1e-1.
       CHECK(kl < (Traits::block_weights == 1 ? 1e-5 : 4e-3));
-      MESSAGE(std::string(Traits::name) << ", " << isa << ": mean KL " << kl);
+      MESSAGE(std::string(Traits::name) << ", " << way.name() << ": mean KL " << kl);
     }
   });
 }

@@ -221,20 +221,12 @@ void tile(const Chunk& chunk, int n, const ActivationBlock* x, std::size_t strid
   }
 }
 
-/// kTokenTile tokens at once, for instruction sets with matrix tiles: kernels/matmul_amx.inl.
-template <class Isa, class U>
-void tile_of_tokens(const Chunk& chunk, int n, const ActivationBlock* x, bool first, float* sums);
-
 /// Adds n blocks of `panels` chunks to the sums of kTokens tokens: [panel][sums_stride].
 template <class Isa, class U, int kTokens>
 INLAY_INLINE void tile_of_panels(const Chunk* chunks, int n_panels, int n, const ActivationBlock* x, std::size_t stride,
                                  bool first, float* sums, std::size_t sums_stride) {
   for (int i = 0; i < n_panels; ++i, sums += sums_stride) {
-    if constexpr (Isa::kMatrixTiles && kTokens == kTokenTile) {
-      tile_of_tokens<Isa, U>(chunks[i], n, x, first, sums);
-    } else {
-      tile<Isa, U, kTokens>(chunks[i], n, x, stride, first, sums);
-    }
+    tile<Isa, U, kTokens>(chunks[i], n, x, stride, first, sums);
   }
 }
 
@@ -254,9 +246,7 @@ INLAY_INLINE void all_tokens(const Activations& activations, const Chunk* chunks
                                            sums + offset_of(token, kPanelRows), sums_stride);
       token += tokens.value;
     };
-    if (Isa::kMatrixTiles && U::P::kGroup == 32 && width == kTokenTile) {  // tiles of 16 columns gained nothing
-      if constexpr (Isa::kMatrixTiles && U::P::kGroup == 32) run(Index<kTokenTile>{});
-    } else if (width >= Isa::kTokens) {
+    if (width >= Isa::kTokens) {
       run(Index<Isa::kTokens>{});
     } else if (width >= 4) {
       run(Index<4>{});
@@ -382,7 +372,6 @@ template <class Isa, class Format>
 void matmul(const MatmulArgs& args) {
   int row = args.row_begin;
   if (args.x.n_rows > 1) {
-    [[maybe_unused]] const typename Isa::template MatrixUnit<Format> unit(args.x.n_rows);
     const int n_round = args.panels != nullptr ? kPanelsARound : 1;  // there is memory to pack one
     while (row + kPanelRows <= args.row_end) {
       const int left = (args.row_end - row) / kPanelRows;
