@@ -44,7 +44,8 @@ struct Sizes {
 
 }  // namespace
 
-Buffers::Buffers(const ModelSpec& spec, const BufferOptions& options) : batch_rows(options.batch_rows) {
+Buffers::Buffers(const ModelSpec& spec, const BufferOptions& options)
+    : cursors(static_cast<std::size_t>(options.n_parts)), batch_rows(options.batch_rows) {
   const Sizes sizes(spec, options);
   x = AlignedBuffer<float>(sizes.x);
   normalized = AlignedBuffer<float>(sizes.x);

@@ -3,9 +3,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/aligned_buffer.hpp"
 #include "cpu/kernel_table.hpp"
+#include "cpu/shared_units.hpp"
 #include "model/plan.hpp"
 
 namespace inlay::cpu {
@@ -42,6 +44,7 @@ struct Buffers {
   std::size_t panel_stride = 0;
   AlignedBuffer<float> totals;     // [n_parts, matmul_totals(R)]
   AlignedBuffer<float> attention;  // [n_parts, AttentionMemory::part_floats]
+  std::vector<ShareCursor> cursors;  // [n_parts]
   int batch_rows;
 
   /// What the constructor takes, without taking it.

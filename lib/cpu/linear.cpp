@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "base/checked_math.hpp"
-
 namespace inlay::cpu {
 namespace {
 
@@ -80,28 +78,21 @@ void multiply(const StepContext& context, const Linear& linear, const InputRows&
   }
 }
 
-Range share_of(const WeightMatrix& matrix, int part, int n_parts) {
-  return split(matrix.n_rows, kPanelRows, part, n_parts);
+RowUnits::RowUnits(std::span<const Linear> linears, int n_parts) : linears_(linears) {
+  constexpr int kUnitsOfPart = 8;                          // so that nobody waits long for the last one
+  constexpr int kMostRows = kBulkPanels * kPanelRows;      // what bulk rows are multiplied with at a time
+  int n_rows = 0;
+  for (const Linear& linear : linears) n_rows += linear.matrix->n_rows;
+  rows_ = std::clamp(n_rows / (kUnitsOfPart * n_parts) / kPanelRows * kPanelRows, kPanelRows, kMostRows);
+  for (const Linear& linear : linears) size_ += units_of(linear);
 }
 
-void multiply_share(const StepContext& context, std::span<const Linear> linears, const InputRows& input, int part) {
-  const auto n_parts = static_cast<std::uint64_t>(context.pool.size());
-  std::uint64_t total = 0;
-  for (const Linear& linear : linears) total += linear.matrix->panels_bytes();
-  const std::uint64_t begin = total * static_cast<std::uint64_t>(part) / n_parts;
-  const std::uint64_t end = total * (static_cast<std::uint64_t>(part) + 1) / n_parts;
-  std::uint64_t before = 0;
-  for (const Linear& linear : linears) {
-    const WeightMatrix& matrix = *linear.matrix;
-    // A panel belongs to the part in whose bytes it begins.
-    const auto row_from = [&](std::uint64_t byte) {
-      if (byte <= before) return 0;
-      const std::uint64_t panel = ceil_div(byte - before, matrix.panel_bytes);
-      return static_cast<int>(std::min<std::uint64_t>(panel * kPanelRows, static_cast<std::uint64_t>(matrix.n_rows)));
-    };
-    multiply(context, linear, input, {row_from(begin), row_from(end)}, part);
-    before += matrix.panels_bytes();
-  }
+int RowUnits::units_of(const Linear& linear) const { return (linear.matrix->n_rows + rows_ - 1) / rows_; }
+
+RowUnits::Unit RowUnits::operator[](int i) const {
+  std::size_t matrix = 0;
+  for (; i >= units_of(linears_[matrix]); ++matrix) i -= units_of(linears_[matrix]);
+  return {matrix, {i * rows_, std::min((i + 1) * rows_, linears_[matrix].matrix->n_rows)}};
 }
 
 }  // namespace inlay::cpu

@@ -1,9 +1,11 @@
 // What all steps with matrices share: preparing their input, and multiplying.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
 
+#include "cpu/shared_units.hpp"
 #include "cpu/steps.hpp"
 #include "cpu/weights.hpp"
 
@@ -25,9 +27,12 @@ void for_rows(const StepContext& context, int n_rows, const Body& body) {
     for (int row = 0; row < n_rows; ++row) body(row);
     return;
   }
+  constexpr int kUnitRows = 8;
+  const SharedUnits shared(context.buffers.cursors, (n_rows + kUnitRows - 1) / kUnitRows);
   context.pool.run([&](int part) {
-    const Range range = split(n_rows, 1, part, n_parts);
-    for (int row = range.begin; row < range.end; ++row) body(row);
+    for (int unit = shared.take(part); unit >= 0; unit = shared.take(part)) {
+      for (int row = unit * kUnitRows; row < std::min((unit + 1) * kUnitRows, n_rows); ++row) body(row);
+    }
   });
 }
 
@@ -57,13 +62,37 @@ void normalize_row(const StepContext& context, const float* norm, const InputRow
 /// The same for every row of the batch, in place. Returns what matrices are to read.
 InputRows normalize_input(const StepContext& context, const float* norm, bool quantized);
 
-/// Row range `range` of a linear for all rows of the input: what one thread, which runs part `part`, does.
+/// Row range `range` of a linear for all rows of the input: what the thread that runs part `part` does.
 void multiply(const StepContext& context, const Linear& linear, const InputRows& input, Range range, int part);
 
-/// The share of a matrix's rows that a part computes.
-Range share_of(const WeightMatrix& matrix, int part, int n_parts);
+/// The rows of one or more matrices, one behind the other, in units that a thread computes at a time.
+class RowUnits {
+ public:
+  struct Unit {
+    std::size_t matrix;  // index
+    Range rows;
+  };
 
-/// Multiplies the part's share of several linears: together all parts have about as many bytes to read.
-void multiply_share(const StepContext& context, std::span<const Linear> linears, const InputRows& input, int part);
+  RowUnits(std::span<const Linear> linears, int n_parts);
+  [[nodiscard]] int size() const { return size_; }
+  [[nodiscard]] Unit operator[](int i) const;
+
+ private:
+  [[nodiscard]] int units_of(const Linear& linear) const;
+
+  std::span<const Linear> linears_;
+  int rows_ = 0;  // of a unit
+  int size_ = 0;
+};
+
+/// Calls body(unit, part) on all threads, for units that together are all rows of the matrices.
+template <class Body>
+void for_row_units(const StepContext& context, std::span<const Linear> linears, const Body& body) {
+  const RowUnits units(linears, context.pool.size());
+  const SharedUnits shared(context.buffers.cursors, units.size());
+  context.pool.run([&](int part) {
+    for (int unit = shared.take(part); unit >= 0; unit = shared.take(part)) body(units[unit], part);
+  });
+}
 
 }  // namespace inlay::cpu

@@ -1,4 +1,5 @@
 #include <array>
+#include <span>
 
 #include "cpu/linear.hpp"
 #include "cpu/steps.hpp"
@@ -15,14 +16,14 @@ void run_feed_forward(const Step& step, const StepContext& context) {
       Linear{&context.weights.matrix(step.second), tensors.vector_data(step.second_bias), buffers.up.data(), length}};
 
   const InputRows input = normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
-  context.pool.run([&](int part) {
-    // Gate and up have the same rows, so a part has both sides of its activations.
-    const Range range = share_of(*linears[0].matrix, part, context.pool.size());
-    for (const Linear& linear : linears) multiply(context, linear, input, range, part);
+  // Gate and up have the same rows, so a unit has both sides of its activations.
+  for_row_units(context, std::span(linears).first(1), [&](const RowUnits::Unit& unit, int part) {
+    for (const Linear& linear : linears) multiply(context, linear, input, unit.rows, part);
     for (int row = 0; row < input.n_rows; ++row) {
-      const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(range.begin);
+      const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(unit.rows.begin);
       context.kernels.gated_activation(plan.spec.arch->activation, buffers.gate.data() + first,
-                                       buffers.up.data() + first, range.end - range.begin, buffers.gate.data() + first);
+                                       buffers.up.data() + first, unit.rows.end - unit.rows.begin,
+                                       buffers.gate.data() + first);
     }
   });
 }

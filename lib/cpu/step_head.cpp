@@ -42,12 +42,11 @@ void run_head(const Step& step, const StepContext& context) {
                     quantized);
     });
     const std::span<float* const> targets = context.output.logits.subspan(done, static_cast<std::size_t>(wanted.count));
-    context.pool.run([&](int part) {
-      const Range range = share_of(matrix, part, context.pool.size());
-      multiply(context, linear, input, range, part);
+    for_row_units(context, {&linear, 1}, [&](const RowUnits::Unit& unit, int part) {
+      multiply(context, linear, input, unit.rows, part);
       for (std::size_t i = 0; i < targets.size(); ++i) {
         const float* logits = linear.out + i * vocab_size;
-        std::copy(logits + range.begin, logits + range.end, targets[i] + range.begin);
+        std::copy(logits + unit.rows.begin, logits + unit.rows.end, targets[i] + unit.rows.begin);
       }
     });
     done += targets.size();

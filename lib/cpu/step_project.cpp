@@ -16,12 +16,11 @@ void run_project(const Step& step, const StepContext& context) {
   if (wants_quantized({&linear, 1})) {
     for_rows(context, input.n_rows, [&](int row) { quantize_row(context, input, row); });
   }
-  context.pool.run([&](int part) {
-    const Range range = share_of(matrix, part, context.pool.size());
-    multiply(context, linear, input, range, part);
+  for_row_units(context, {&linear, 1}, [&](const RowUnits::Unit& unit, int part) {
+    multiply(context, linear, input, unit.rows, part);
     for (int row = 0; row < input.n_rows; ++row) {
-      const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(range.begin);
-      context.kernels.add(buffers.projected.data() + first, range.end - range.begin, buffers.x.data() + first);
+      const std::size_t first = static_cast<std::size_t>(row) * length + static_cast<std::size_t>(unit.rows.begin);
+      context.kernels.add(buffers.projected.data() + first, unit.rows.end - unit.rows.begin, buffers.x.data() + first);
     }
   });
 }

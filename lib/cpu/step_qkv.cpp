@@ -54,7 +54,9 @@ void run_qkv(const Step& step, const StepContext& context) {
              kv_length}};
 
   const InputRows input = normalize_input(context, tensors.vector_data(step.norm), wants_quantized(linears));
-  context.pool.run([&](int part) { multiply_share(context, linears, input, part); });
+  for_row_units(context, linears, [&](const RowUnits::Unit& unit, int part) {
+    multiply(context, linears[unit.matrix], input, unit.rows, part);
+  });
   for_rows(context, input.n_rows, [&](int row) { rotate_and_store(context, step.layer, row); });
 }
 
