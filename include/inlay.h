@@ -294,7 +294,9 @@ INLAY_C_API inlay_status inlay_session_create(const inlay_model* model, const in
 INLAY_C_API void inlay_session_free(inlay_session* session);
 
 /* Appends tokens and evaluates them. On failure the session is as before. INLAY_CONTEXT_FULL, INLAY_CANCELLED,
- * INLAY_INVALID_ARGUMENT (no token, or an id outside the vocabulary). */
+ * INLAY_INVALID_ARGUMENT (no token, or an id outside the vocabulary). Two or more tokens have the same results bit for
+ * bit however they are cut into calls of at least two and into passes; a token alone is evaluated as one of
+ * inlay_session_step is, which on a CPU with AMX is another rounding. */
 INLAY_C_API inlay_status inlay_session_prefill(inlay_session* session, const inlay_token* tokens, size_t n_tokens,
                                                inlay_error** error);
 

@@ -84,7 +84,7 @@ void add_options(CLI::App& app, Options& options) {
       ->transform(one_of(kDevices))
       ->type_name("NAME")
       ->default_str("cpu");
-  app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2, avx512")
+  app.add_option("--isa", options.cpu_isa, "CPU kernels to use instead of the best: generic, avx2, avx512, amx")
       ->type_name("NAME");
   app.add_option("-o,--output", options.output, "A Markdown table or JSON: md or json")
       ->transform(one_of(kFormats))

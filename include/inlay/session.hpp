@@ -59,7 +59,9 @@ class INLAY_API Session {
   ~Session();
 
   /// Appends tokens and evaluates them. On failure the session is as before. kContextFull, kInvalidArgument (no token,
-  /// or an id outside the vocabulary), kCancelled.
+  /// or an id outside the vocabulary), kCancelled. Two or more tokens have the same results bit for bit however they
+  /// are cut into calls of at least two and into passes; a token alone is evaluated as one of `step` is, which on a CPU
+  /// with AMX is another rounding.
   [[nodiscard]] Result<void> prefill(std::span<const TokenId> tokens) noexcept;
 
   /// Chooses the next token from the current logits and appends it. It is evaluated when its logits are first needed,

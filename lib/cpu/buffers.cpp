@@ -71,7 +71,8 @@ std::uint64_t Buffers::bytes(const ModelSpec& spec, const BufferOptions& options
   const Sizes sizes(spec, options);
   const std::size_t floats = 3 * sizes.x + 2 * sizes.query + 2 * sizes.key + 2 * sizes.gate + sizes.logits +
                              2 * sizes.angles + sizes.attention + sizes.totals;
-  return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.bulk * sizeof(BulkBlock) + sizes.panel_scratch;
+  return floats * sizeof(float) + sizes.blocks * sizeof(ActivationBlock) + sizes.bulk * sizeof(BulkBlock) +
+         sizes.panel_scratch;
 }
 
 }  // namespace inlay::cpu

@@ -42,8 +42,8 @@ struct Buffers {
   AlignedBuffer<BulkBlock> bulk;           // [R rounded up to kBulkTile, C / 32] the same for bulk rows
   AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
   std::size_t panel_stride = 0;
-  AlignedBuffer<float> totals;     // [n_parts, matmul_totals(R)]
-  AlignedBuffer<float> attention;  // [n_parts, AttentionMemory::part_floats]
+  AlignedBuffer<float> totals;       // [n_parts, matmul_totals(R)]
+  AlignedBuffer<float> attention;    // [n_parts, AttentionMemory::part_floats]
   std::vector<ShareCursor> cursors;  // [n_parts]
   int batch_rows;
 

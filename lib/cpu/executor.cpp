@@ -100,8 +100,8 @@ Result<void> CpuExecutor::forward(const RowBatch& batch, const StepOutput& outpu
   take_rows(batch, output, RowKind::kSingle);
   const RowBatch ordered = {rows_, batch.page_tables};
   const StepOutput ordered_output = {logits_};
-  const StepContext context{plan_, kernels_, weights_, *pool_, buffers_,       kv_,
-                            ordered, n_bulk, ordered_output, sequence_pages_};
+  const StepContext context{plan_, kernels_, weights_, *pool_,         buffers_,
+                            kv_,   ordered,  n_bulk,   ordered_output, sequence_pages_};
   for (const Step& step : plan_.steps) step_function(step.kind)(step, context);
   return {};
 }

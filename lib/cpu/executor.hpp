@@ -40,8 +40,8 @@ class CpuExecutor final : public Executor {
   Weights weights_;
   Buffers buffers_;
   KvMemory kv_;
-  std::vector<Row> rows_;        // of the pass, the bulk rows first
-  std::vector<float*> logits_;   // in the order of the rows that want them
+  std::vector<Row> rows_;                                // of the pass, the bulk rows first
+  std::vector<float*> logits_;                           // in the order of the rows that want them
   std::vector<const std::byte*> page_addresses_;         // of all sequences of the batch, one after the other
   std::vector<const std::byte* const*> sequence_pages_;  // where each sequence begins in it
 };

@@ -21,8 +21,8 @@ inline constexpr int kPanelsARound = 4;
 /// The same for bulk rows and the second-level cache. An even number: they are multiplied in pairs.
 inline constexpr int kBulkPanels = 8;
 
-/// Sums of a panel's products with bulk rows: [tiles of kBulkTile rows][kBulkTile][kPanelRows]. Always inlined: the code
-/// of instruction sets may not leave a copy of it to the linker (isa_code.hpp).
+/// Sums of a panel's products with bulk rows: [tiles of kBulkTile rows][kBulkTile][kPanelRows]. Always inlined: the
+/// code of instruction sets may not leave a copy of it to the linker (isa_code.hpp).
 [[nodiscard]] __attribute__((always_inline)) constexpr std::size_t bulk_sums_of_panel(int n_rows) {
   return static_cast<std::size_t>((n_rows + kBulkTile - 1) / kBulkTile * kBulkTile) * std::size_t{kPanelRows};
 }

@@ -40,8 +40,7 @@ void normalize_row(const StepContext& context, const float* norm, const InputRow
 }
 
 InputRows normalize_input(const StepContext& context, const float* norm, bool quantized) {
-  const InputRows input =
-      input_rows(context, context.buffers.normalized.data(), context.plan.spec.embedding_length);
+  const InputRows input = input_rows(context, context.buffers.normalized.data(), context.plan.spec.embedding_length);
   for_rows(context, input.n_rows, [&](int row) { normalize_row(context, norm, input, row, row, quantized); });
   return input;
 }
@@ -79,8 +78,8 @@ void multiply(const StepContext& context, const Linear& linear, const InputRows&
 }
 
 RowUnits::RowUnits(std::span<const Linear> linears, int n_parts) : linears_(linears) {
-  constexpr int kUnitsOfPart = 8;                          // so that nobody waits long for the last one
-  constexpr int kMostRows = kBulkPanels * kPanelRows;      // what bulk rows are multiplied with at a time
+  constexpr int kUnitsOfPart = 8;                      // so that nobody waits long for the last one
+  constexpr int kMostRows = kBulkPanels * kPanelRows;  // what bulk rows are multiplied with at a time
   int n_rows = 0;
   for (const Linear& linear : linears) n_rows += linear.matrix->n_rows;
   rows_ = std::clamp(n_rows / (kUnitsOfPart * n_parts) / kPanelRows * kPanelRows, kPanelRows, kMostRows);

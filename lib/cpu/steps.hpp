@@ -13,7 +13,8 @@
 
 namespace inlay::cpu {
 
-/// What a step sees. The first n_bulk rows of the batch are bulk rows, where the kernels have a way of their own for them.
+/// What a step sees. The first n_bulk rows of the batch are bulk rows, where the kernels have a way of their own for
+/// them.
 struct StepContext {
   const Plan& plan;
   const KernelTable& kernels;

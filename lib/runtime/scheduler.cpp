@@ -50,8 +50,8 @@ Result<void> Scheduler::add_rows(Session::Impl& session, int room) {
     const int position = session.evaluated + i;
     const auto index = static_cast<std::size_t>(position);
     const bool last = index + 1 == session.tokens.size();
-    rows_.push_back({session.tokens[index], position, sequence, last ? Want::kLogits : Want::kKvOnly,
-                     session.kinds[index]});
+    rows_.push_back(
+        {session.tokens[index], position, sequence, last ? Want::kLogits : Want::kKvOnly, session.kinds[index]});
     if (last) logits_.push_back(session.logits.data());
   }
   sessions_.push_back(&session);

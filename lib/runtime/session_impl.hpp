@@ -14,8 +14,8 @@
 
 namespace inlay {
 
-/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages; `logits` are those after the
-/// last token when logits_valid, which implies evaluated == tokens.size() > 0.
+/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages; `logits` are
+/// those after the last token when logits_valid, which implies evaluated == tokens.size() > 0.
 class Session::Impl {
  public:
   Impl(std::shared_ptr<Model::Impl> model, const Sampler& sampler, int context_length);

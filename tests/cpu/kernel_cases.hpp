@@ -57,9 +57,7 @@ struct ActivationRows {
   int n_cols = 0;
 
   ActivationRows(std::vector<float> x, int rows, int cols);
-  [[nodiscard]] cpu::Activations view() const {
-    return {values.data(), blocks.data(), bulk.data(), n_rows, n_cols};
-  }
+  [[nodiscard]] cpu::Activations view() const { return {values.data(), blocks.data(), bulk.data(), n_rows, n_cols}; }
   /// Rows [first, first + count) alone.
   [[nodiscard]] ActivationRows part(int first, int count) const;
   /// The value that a kernel of `format` reads.

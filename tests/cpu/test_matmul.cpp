@@ -90,9 +90,8 @@ Expected expected_of(const Kernel& kernel, const Blocks& blocks, int rows, const
   for (int t = 0; t < x.n_rows; ++t) {
     for (int r = 0; r < rows; ++r) {
       expected.dots.push_back(exact_dot(kernel, decoded[static_cast<std::size_t>(r)], x, t));
-      visit(format, [&](auto traits) {
-        expected.bounds.push_back(error * magnitude<decltype(traits)>(blocks.row(r), x, t));
-      });
+      visit(format,
+            [&](auto traits) { expected.bounds.push_back(error * magnitude<decltype(traits)>(blocks.row(r), x, t)); });
     }
   }
   return expected;
@@ -225,7 +224,8 @@ TEST_CASE("with quantised weights every table gives the same bits") {
         constexpr int kTokens = 15;
         const TestMatrix matrix(random, format, kRows, n_cols, fill);
         const ActivationRows x(random_floats(random, static_cast<std::size_t>(kTokens) * n_cols), kTokens, n_cols);
-        const auto expected = run_matmul({&cpu::generic_kernels(), format, false}, matrix, Form::kRows, kRows, x, 0, kRows);
+        const auto expected =
+            run_matmul({&cpu::generic_kernels(), format, false}, matrix, Form::kRows, kRows, x, 0, kRows);
         const auto found = run_matmul(kernel, matrix, Form::kPanels, kRows, x, 0, kRows);
         CHECK(same_bits(found.data(), expected.data(), expected.size()));
         checked += expected.size();
@@ -253,7 +253,7 @@ TEST_CASE("a dot product has the same bits however rows and tokens are cut, and 
   for_each_kernel([&](const Kernel& kernel) {
     const Format format = kernel.format;
     Random random(3);
-    constexpr int kTokens = 37;  // two tiles of bulk rows and a part of one
+    constexpr int kTokens = 37;                          // two tiles of bulk rows and a part of one
     constexpr int kManyRows = 10 * cpu::kPanelRows + 5;  // more panels than a round has
     constexpr int kStride = kManyRows + 3;
     const std::vector<int> columns = column_counts(format);

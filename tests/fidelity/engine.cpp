@@ -18,7 +18,8 @@ constexpr std::size_t kRows = 256;
 }  // namespace
 
 std::vector<float> cpu_logits(const Plan& plan, std::span<const TokenId> tokens, std::size_t first, const Way& way) {
-  const ExecutorOptions options{.threads = available_cores(), .batch_rows = static_cast<int>(kRows), .cpu_isa = way.isa};
+  const ExecutorOptions options{
+      .threads = available_cores(), .batch_rows = static_cast<int>(kRows), .cpu_isa = way.isa};
   auto executor = find_backend(DeviceKind::kCpu)->load(plan, options);
   REQUIRE_MESSAGE(executor.ok(), executor.status().message());
   std::vector<PageId> pages((tokens.size() + kKvPagePositions - 1) / kKvPagePositions);

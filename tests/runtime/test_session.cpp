@@ -72,8 +72,8 @@ Logits prefilled(const Model& model, std::span<const TokenId> tokens, std::size_
   return logits_of(session);
 }
 
-/// Every way to cut the work must give the bits of `expected`, or of `one_by_one` where every token is a call of its own;
-/// how many ways were tried.
+/// Every way to cut the work must give the bits of `expected`, or of `one_by_one` where every token is a call of its
+/// own; how many ways were tried.
 int check_ways(const SessionTest& test, const std::string& isa, const std::vector<TokenId>& tokens,
                const Logits& expected, const Logits& one_by_one) {
   int checked = 0;

@@ -56,8 +56,8 @@ class TilesInUse {
 /// Rounds to bfloat16, to nearest (ties away from zero), and puts `odd` beside `even`.
 INLAY_INLINE __m512i pair_bfloat16(__m512 even, __m512 odd) {
   const __m512i half = _mm512_set1_epi32(0x8000);
-  const __m512i upper_words = _mm512_set_epi16(63, 31, 61, 29, 59, 27, 57, 25, 55, 23, 53, 21, 51, 19, 49, 17, 47, 15, 45,
-                                               13, 43, 11, 41, 9, 39, 7, 37, 5, 35, 3, 33, 1);
+  const __m512i upper_words = _mm512_set_epi16(63, 31, 61, 29, 59, 27, 57, 25, 55, 23, 53, 21, 51, 19, 49, 17, 47, 15,
+                                               45, 13, 43, 11, 41, 9, 39, 7, 37, 5, 35, 3, 33, 1);
   return _mm512_permutex2var_epi16(_mm512_add_epi32(_mm512_castps_si512(even), half), upper_words,
                                    _mm512_add_epi32(_mm512_castps_si512(odd), half));
 }
