@@ -106,42 +106,53 @@ INLAY_INLINE void unpack_bulk(const std::byte* panel, int n_cols, int block, int
   }
 }
 
-/// Adds n blocks to the sums of 16 or 32 tokens and of one or two panels. x: the first block of the tokens, those of
-/// the second 16 are x_stride further on. `sums` [16][kPanelRows]: of the first panel; of the second panel
-/// `panel_stride` further on.
+// Tiles 0 ... 3: sums, of the first panel (0, 2) and the second (1, 3), of the first 16 tokens (0, 1) and the second
+// (2, 3). 4 and 5: activations, 6 and 7: weights. The instructions name their tiles, so each is written out.
+
+constexpr std::size_t kTileLine = 64;
+
+/// From `sums` [16][kPanelRows], of the first panel; of the second panel `panel_stride` further on; or zeros.
 template <bool kTwoTokenTiles, bool kTwoPanels>
-INLAY_INLINE void multiply_tiles(const WeightTile* weights, int n, const BulkBlock* x, std::size_t x_stride, bool first,
-                                 float* sums, std::size_t panel_stride) {
-  constexpr std::size_t kLine = 64;
-  if (first) {
+INLAY_INLINE void begin_sums(bool zeros, const float* sums, std::size_t panel_stride) {
+  if (zeros) {
     _tile_zero(0);
-    if constexpr (kTwoPanels) _tile_zero(1);
-    if constexpr (kTwoTokenTiles) _tile_zero(2);
-    if constexpr (kTwoPanels && kTwoTokenTiles) _tile_zero(3);
-  } else {
-    _tile_loadd(0, sums, kLine);
-    if constexpr (kTwoPanels) _tile_loadd(1, sums + panel_stride, kLine);
-    if constexpr (kTwoTokenTiles) _tile_loadd(2, sums + kTileFloats, kLine);
-    if constexpr (kTwoPanels && kTwoTokenTiles) _tile_loadd(3, sums + panel_stride + kTileFloats, kLine);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    return;
   }
+  _tile_loadd(0, sums, kTileLine);
+  if constexpr (kTwoPanels) _tile_loadd(1, sums + panel_stride, kTileLine);
+  if constexpr (kTwoTokenTiles) _tile_loadd(2, sums + kTileFloats, kTileLine);
+  if constexpr (kTwoPanels && kTwoTokenTiles) _tile_loadd(3, sums + panel_stride + kTileFloats, kTileLine);
+}
+
+template <bool kTwoTokenTiles, bool kTwoPanels>
+INLAY_INLINE void end_sums(float* sums, std::size_t panel_stride) {
+  _tile_stored(0, sums, kTileLine);
+  if constexpr (kTwoPanels) _tile_stored(1, sums + panel_stride, kTileLine);
+  if constexpr (kTwoTokenTiles) _tile_stored(2, sums + kTileFloats, kTileLine);
+  if constexpr (kTwoPanels && kTwoTokenTiles) _tile_stored(3, sums + panel_stride + kTileFloats, kTileLine);
+}
+
+/// Adds n blocks to the sums of 16 or 32 tokens and of one or two panels. x: the first block of the tokens, those of
+/// the second 16 are x_stride further on.
+template <bool kTwoTokenTiles, bool kTwoPanels>
+INLAY_INLINE void add_blocks(const WeightTile* weights, int n, const BulkBlock* x, std::size_t x_stride) {
   for (int j = 0; j < n; ++j, x += kBulkTile, ++weights) {
-    _tile_loadd(4, x, kLine);
-    _tile_loadd(6, weights, kLine);
+    _tile_loadd(4, x, kTileLine);
+    _tile_loadd(6, weights, kTileLine);
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (kTwoPanels) {
-      _tile_loadd(7, weights + kBulkBlocks, kLine);
+      _tile_loadd(7, weights + kBulkBlocks, kTileLine);
       _tile_dpbf16ps(1, 4, 7);
     }
     if constexpr (kTwoTokenTiles) {
-      _tile_loadd(5, x + x_stride, kLine);
+      _tile_loadd(5, x + x_stride, kTileLine);
       _tile_dpbf16ps(2, 5, 6);
     }
     if constexpr (kTwoPanels && kTwoTokenTiles) _tile_dpbf16ps(3, 5, 7);
   }
-  _tile_stored(0, sums, kLine);
-  if constexpr (kTwoPanels) _tile_stored(1, sums + panel_stride, kLine);
-  if constexpr (kTwoTokenTiles) _tile_stored(2, sums + kTileFloats, kLine);
-  if constexpr (kTwoPanels && kTwoTokenTiles) _tile_stored(3, sums + panel_stride + kTileFloats, kLine);
 }
 
 /// n blocks from `block` on, of one or two panels and all tokens.
@@ -152,9 +163,14 @@ INLAY_INLINE void multiply_tokens(const WeightTile* weights, int block, int n, c
   const BulkBlock* tokens = x.bulk + offset_of(block, kBulkTile);
   int n_tiles = (x.n_rows + kBulkTile - 1) / kBulkTile;
   for (; n_tiles >= 2; n_tiles -= 2, tokens += 2 * x_stride, sums += 2 * kTileFloats) {
-    multiply_tiles<true, kTwoPanels>(weights, n, tokens, x_stride, block == 0, sums, panel_stride);
+    begin_sums<true, kTwoPanels>(block == 0, sums, panel_stride);
+    add_blocks<true, kTwoPanels>(weights, n, tokens, x_stride);
+    end_sums<true, kTwoPanels>(sums, panel_stride);
   }
-  if (n_tiles > 0) multiply_tiles<false, kTwoPanels>(weights, n, tokens, x_stride, block == 0, sums, panel_stride);
+  if (n_tiles == 0) return;
+  begin_sums<false, kTwoPanels>(block == 0, sums, panel_stride);
+  add_blocks<false, kTwoPanels>(weights, n, tokens, x_stride);
+  end_sums<false, kTwoPanels>(sums, panel_stride);
 }
 
 /// Up to kBulkPanels panels from weight row `row` on: their sums grow chunk by chunk, so that the activations of a
