@@ -57,9 +57,10 @@ bool supports_amx() {
   unsigned edx = 0;
   if (!supports_avx512() || __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
   constexpr unsigned kAmxBf16 = 1U << 22U;
+  constexpr unsigned kAvx512Fp16 = 1U << 23U;
   constexpr unsigned kAmxTile = 1U << 24U;
-  const bool has_tiles = (edx & kAmxTile) != 0 && (edx & kAmxBf16) != 0;
-  return has_tiles && __builtin_cpu_supports("avx512bf16") != 0 && may_use_tile_data();
+  constexpr unsigned kNeeded = kAmxBf16 | kAvx512Fp16 | kAmxTile;
+  return (edx & kNeeded) == kNeeded && __builtin_cpu_supports("avx512bf16") != 0 && may_use_tile_data();
 }
 
 /// Every table of this build, the fastest first.

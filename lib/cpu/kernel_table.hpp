@@ -63,8 +63,8 @@ struct KernelTable {
   /// The same product for bulk rows, from MatmulArgs::x.bulk, with weights and activations rounded to bfloat16. Null
   /// for the formats whose bulk rows are treated as the others.
   std::array<void (*)(const MatmulArgs&), WeightFormats::size> bulk_matmul = {};
-  /// Rounds n floats (a multiple of 32) to bfloat16, to nearest even, into blocks kBulkTile apart. Null if there is no
-  /// bulk_matmul.
+  /// Rounds n floats (a multiple of 32) times kBulkScale to bfloat16, to nearest even, into blocks kBulkTile apart.
+  /// Null if there is no bulk_matmul.
   void (*round_bulk)(const float* x, int n, BulkBlock* out) = nullptr;
   /// Quantises n floats (a multiple of 32) into blocks `stride` apart: scale = range of the block and zero / 254,
   /// quants rounded to nearest, ties to even. Bitwise the same in every table.
@@ -101,7 +101,7 @@ const KernelTable& generic_kernels();
 #if defined(__x86_64__)
 const KernelTable& avx2_kernels();    // AVX2, FMA, F16C
 const KernelTable& avx512_kernels();  // AVX-512 F, BW, DQ, VL, VNNI
-const KernelTable& amx_kernels();     // the same, AVX-512 BF16 and AMX-BF16
+const KernelTable& amx_kernels();     // the same, AVX-512 BF16 and FP16, AMX-BF16
 #endif
 
 }  // namespace inlay::cpu

@@ -106,8 +106,8 @@ ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
                                        static_cast<std::size_t>(cols / cpu::kActivationBlock));
   for (int row = 0; row < n_tiles * cpu::kBulkTile; ++row) {
     for (int col = 0; col < cols; ++col) {
-      bulk[bulk_index(row, col)].values[col % cpu::kActivationBlock] =
-          row < rows ? to_bfloat16(values[offset(row, col)]) : std::uint16_t{0x7FC0};
+      bulk[bulk_index(row, col)].values[bulk_place(col % cpu::kActivationBlock)] =
+          row < rows ? to_bfloat16(values[offset(row, col)] * cpu::kBulkScale) : std::uint16_t{0x7FC0};
     }
   }
 }
@@ -119,7 +119,8 @@ std::size_t ActivationRows::bulk_index(int row, int col) const {
 }
 
 double ActivationRows::bulk_value(int row, int col) const {
-  return from_bfloat16(bulk[bulk_index(row, col)].values[col % cpu::kActivationBlock]);
+  const std::uint16_t rounded = bulk[bulk_index(row, col)].values[bulk_place(col % cpu::kActivationBlock)];
+  return from_bfloat16(rounded) / cpu::kBulkScale;
 }
 
 ActivationRows ActivationRows::part(int first, int count) const {

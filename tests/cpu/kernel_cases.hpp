@@ -48,6 +48,9 @@ AlignedBuffer<std::byte> panels_of(Format format, const Blocks& blocks, int rows
 std::uint16_t to_bfloat16(float x);
 float from_bfloat16(std::uint16_t bits);
 
+/// Where a bulk row has column `col` of a block.
+constexpr int bulk_place(int col) { return col / 4 * 4 + (col % 4 == 1 ? 2 : col % 4 == 2 ? 1 : col % 4); }
+
 /// Rows of floats, what the generic table makes of them, and the same rounded to bfloat16 as bulk rows.
 struct ActivationRows {
   std::vector<float> values;

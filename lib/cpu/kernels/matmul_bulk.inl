@@ -53,26 +53,68 @@ class TilesInUse {
   TilesInUse& operator=(const TilesInUse&) = delete;
 };
 
-/// Rounds to bfloat16, to nearest (ties away from zero), and puts `odd` beside `even`.
-INLAY_INLINE __m512i pair_bfloat16(__m512 even, __m512 odd) {
-  const __m512i half = _mm512_set1_epi32(0x8000);
-  const __m512i upper_words = _mm512_set_epi16(63, 31, 61, 29, 59, 27, 57, 25, 55, 23, 53, 21, 51, 19, 49, 17, 47, 15,
-                                               45, 13, 43, 11, 41, 9, 39, 7, 37, 5, 35, 3, 33, 1);
-  return _mm512_permutex2var_epi16(_mm512_add_epi32(_mm512_castps_si512(even), half), upper_words,
-                                   _mm512_add_epi32(_mm512_castps_si512(odd), half));
+// A weight takes the way of half precision to bfloat16: sixteen-bit arithmetic does 32 weights at a time, in the places
+// where the tile wants them. Rows are multiplied by a power of two that puts them below 2^15, so that halves hold all
+// but the smallest of their weights with 11 bits. A half moved right by three bits is a bfloat16 of 2^-112 times the
+// value.
+
+/// What a panel's rows were multiplied by, and what their sums are to be multiplied by.
+struct alignas(64) RowFactors {
+  float in[kPanelRows];
+  float out[kPanelRows];
+};
+
+/// The largest |scale byte| and minimum byte of a format; 1 where blocks have one scale.
+template <class P>
+INLAY_INLINE constexpr float largest_scale() {
+  if constexpr (P::kScaleBytes == 0) return 1.0F;
+  if constexpr (P::kMinimums) return P::kGroup == 32 ? 63.0F : 15.0F;
+  return P::kScaleBytes == 12 ? 32.0F : 128.0F;
+}
+template <class P>
+INLAY_INLINE constexpr float largest_quant() {
+  return static_cast<float>(P::kMaxQuant - P::kZero > P::kZero ? P::kMaxQuant - P::kZero : P::kZero);
 }
 
-/// Column kColumn of the four that each lane holds, as floats.
-template <int kColumn>
-INLAY_INLINE __m512 column_of(__m512i quants) {
-  if constexpr (kColumn > 0) quants = _mm512_srli_epi32(quants, 8 * kColumn);
-  if constexpr (kColumn < 3) quants = _mm512_and_si512(quants, _mm512_set1_epi32(0xFF));
-  return _mm512_cvtepi32_ps(quants);
+template <class Isa, class Format>
+INLAY_INLINE void find_factors(const std::byte* panel, int n_cols, RowFactors& factors) {
+  using P = Panel<Format>;
+  const int n = n_cols / Format::block_weights;
+  const std::byte* halves = panel + offset_of(n, kBodyBytes<Format>);
+  __m512 bound = _mm512_set1_ps(0x1p-100F);
+  for (int i = 0; i < n; ++i, halves += kHalvesBytes<Format>) {
+    const __m512 scale = _mm512_abs_ps(Isa::load_half(halves));
+    __m512 largest = _mm512_mul_ps(scale, _mm512_set1_ps(largest_scale<P>() * largest_quant<P>()));
+    if constexpr (P::kMinimums) {
+      const __m512 minimum = _mm512_abs_ps(Isa::load_half(halves + 2 * kPanelRows));
+      largest = _mm512_fmadd_ps(minimum, _mm512_set1_ps(largest_scale<P>()), largest);
+    }
+    bound = _mm512_max_ps(bound, largest);
+  }
+  const __m512 exponent = _mm512_getexp_ps(bound);
+  const __m512 one = _mm512_set1_ps(1.0F);
+  _mm512_store_ps(factors.in, _mm512_scalef_ps(one, _mm512_sub_ps(_mm512_set1_ps(14.0F), exponent)));
+  // 2^112 of the bfloat16 and 2^-48 of the activations
+  _mm512_store_ps(factors.out, _mm512_scalef_ps(one, _mm512_add_ps(exponent, _mm512_set1_ps(112.0F - 48.0F - 14.0F))));
+}
+static_assert(kBulkScale == 0x1p48F);
+
+/// The rows' floats as halves, each twice: beside two columns of weights.
+INLAY_INLINE __m512h halves_twice(__m512 x) {
+  const __m512i halves = _mm512_cvtepu16_epi32(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+  return _mm512_castsi512_ph(_mm512_or_si512(halves, _mm512_slli_epi32(halves, 16)));
 }
 
-/// Unpacks the blocks [block, block + n) of 32 columns.
+/// Moved right by three bits, rounded to nearest (ties away from zero), the sign kept at its place.
+INLAY_INLINE __m512i to_bfloat16(__m512h x) {
+  const __m512i moved = _mm512_mulhrs_epi16(_mm512_castph_si512(x), _mm512_set1_epi16(0x1000));
+  return _mm512_and_si512(moved, _mm512_set1_epi16(static_cast<short>(0x8FFF)));
+}
+
+/// The weights of the blocks [block, block + n) of 32 columns.
 template <class Isa, class U>
-INLAY_INLINE void unpack_bulk(const std::byte* panel, int n_cols, int block, int n, WeightTile* tiles) {
+INLAY_INLINE void unpack_bulk(const std::byte* panel, const RowFactors& factors, int n_cols, int block, int n,
+                              WeightTile* tiles) {
   using Format = typename U::Format;
   using P = typename U::P;
   constexpr int kBlocks = Format::block_weights / 32;
@@ -80,6 +122,7 @@ INLAY_INLINE void unpack_bulk(const std::byte* panel, int n_cols, int block, int
   const std::byte* halves = panel + offset_of(n_cols / Format::block_weights, kBodyBytes<Format>) +
                             offset_of(block / kBlocks, kHalvesBytes<Format>);
   const std::byte* body = panel + offset_of(block / kBlocks, kBodyBytes<Format>);
+  const __m512 factor = _mm512_load_ps(factors.in);
   for (int first = 0; first < n; first += kBlocks, body += kBodyBytes<Format>, halves += kHalvesBytes<Format>) {
     prefetch<kBodyBytes<Format>>(body, kBodyBytes<Format> * (kBulkColumns / Format::block_weights));  // the next chunk
     alignas(64) float scales[kBlocks * kGroups * kPanelRows];
@@ -87,20 +130,25 @@ INLAY_INLINE void unpack_bulk(const std::byte* panel, int n_cols, int block, int
     read_scales<Isa, Format>(body, halves, 0, scales, minimums);
     const std::byte* planes = body + Panel<Format>::kScaleBytes * kPanelRows;
     for (int j = 0; j < kBlocks; ++j, ++tiles, planes += P::kStepBytes) {
-      unroll<kSteps>([&](auto s) INLAY_INLINE_LAMBDA {
-        const std::size_t group = offset_of(j * kGroups + s.value * kGroups / kSteps, kPanelRows);
-        const __m512 scale = _mm512_load_ps(scales + group);
-        __m512 minimum;
+      __m512h scale[kGroups];
+      __m512h minimum[kGroups];
+      unroll<kGroups>([&](auto g) INLAY_INLINE_LAMBDA {
+        const std::size_t group = offset_of(j * kGroups + g.value, kPanelRows);
+        scale[g.value] = halves_twice(_mm512_mul_ps(_mm512_load_ps(scales + group), factor));
         if constexpr (P::kMinimums)
-          minimum = _mm512_load_ps(minimums + group);
-        else
-          minimum = _mm512_mul_ps(scale, _mm512_set1_ps(static_cast<float>(-P::kZero)));
+          minimum[g.value] = halves_twice(_mm512_mul_ps(_mm512_load_ps(minimums + group), factor));
+        else  // exact: the zeros are powers of two
+          minimum[g.value] = _mm512_mul_ph(scale[g.value], _mm512_set1_ph(static_cast<_Float16>(-P::kZero)));
+      });
+      unroll<kSteps>([&](auto s) INLAY_INLINE_LAMBDA {
+        constexpr int kOfGroup = s.value * kGroups / kSteps;
         const __m512i quants = U::template quants<s.value>(planes);
-        const auto weights = [&](auto column) INLAY_INLINE_LAMBDA {
-          return _mm512_fmadd_ps(column_of<column.value>(quants), scale, minimum);
+        const auto weights = [&](__m512i words) INLAY_INLINE_LAMBDA {
+          return to_bfloat16(_mm512_fmadd_ph(_mm512_cvtepu16_ph(words), scale[kOfGroup], minimum[kOfGroup]));
         };
-        _mm512_store_si512(tiles->pairs[2 * s.value], pair_bfloat16(weights(Index<0>{}), weights(Index<1>{})));
-        _mm512_store_si512(tiles->pairs[2 * s.value + 1], pair_bfloat16(weights(Index<2>{}), weights(Index<3>{})));
+        // columns 0 and 2 of the four, then 1 and 3, as in BulkBlock
+        _mm512_store_si512(tiles->pairs[2 * s.value], weights(_mm512_and_si512(quants, _mm512_set1_epi16(0xFF))));
+        _mm512_store_si512(tiles->pairs[2 * s.value + 1], weights(_mm512_srli_epi16(quants, 8)));
       });
     }
   }
@@ -181,14 +229,18 @@ INLAY_INLINE void bulk_round(const MatmulArgs& args, int row, int n_panels, Weig
   const int n_blocks = args.x.n_cols / kActivationBlock;
   const std::size_t panel_stride = bulk_sums_of_panel(args.x.n_rows);
   const std::byte* panels[kBulkPanels];
-  for (int i = 0; i < n_panels; ++i) panels[i] = panel_at<Format>(args, row + i * kPanelRows);
+  RowFactors factors[kBulkPanels];
+  for (int i = 0; i < n_panels; ++i) {
+    panels[i] = panel_at<Format>(args, row + i * kPanelRows);
+    find_factors<Isa, Format>(panels[i], args.x.n_cols, factors[i]);
+  }
   for (int block = 0; block < n_blocks; block += kBulkBlocks) {
     const int n = n_blocks - block < kBulkBlocks ? n_blocks - block : kBulkBlocks;
     for (int i = 0; i < n_panels; i += 2) {
       float* sums = args.totals_scratch + static_cast<std::size_t>(i) * panel_stride;
-      unpack_bulk<Isa, U>(panels[i], args.x.n_cols, block, n, tiles);
+      unpack_bulk<Isa, U>(panels[i], factors[i], args.x.n_cols, block, n, tiles);
       if (i + 1 < n_panels) {
-        unpack_bulk<Isa, U>(panels[i + 1], args.x.n_cols, block, n, tiles + kBulkBlocks);
+        unpack_bulk<Isa, U>(panels[i + 1], factors[i + 1], args.x.n_cols, block, n, tiles + kBulkBlocks);
         multiply_tokens<true>(tiles, block, n, args.x, sums, panel_stride);
       } else {
         multiply_tokens<false>(tiles, block, n, args.x, sums, panel_stride);
@@ -201,7 +253,7 @@ INLAY_INLINE void bulk_round(const MatmulArgs& args, int row, int n_panels, Weig
     for (int i = 0; i < n_panels; ++i, out += kPanelRows, sums += panel_stride) {
       const auto lanes =
           static_cast<__mmask16>((1U << static_cast<unsigned>(rows_of_panel(args, row + i * kPanelRows))) - 1U);
-      _mm512_mask_storeu_ps(out, lanes, _mm512_load_ps(sums));
+      _mm512_mask_storeu_ps(out, lanes, _mm512_mul_ps(_mm512_load_ps(sums), _mm512_load_ps(factors[i].out)));
     }
   }
 }
@@ -219,9 +271,14 @@ void bulk_matmul(const MatmulArgs& args) {
 
 /// n floats, a multiple of 32, into blocks kBulkTile apart.
 void round_bulk(const float* x, int n, BulkBlock* out) {
+  const __m512 scale = _mm512_set1_ps(kBulkScale);
+  const auto scaled = [&](int i) INLAY_INLINE_LAMBDA { return _mm512_mul_ps(_mm512_loadu_ps(x + i), scale); };
   for (int i = 0; i < n; i += kActivationBlock, out += kBulkTile) {
-    const __m512bh rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i));
-    __builtin_memcpy(out->values, &rounded, sizeof(rounded));
+    const __m512bh rounded = _mm512_cvtne2ps_pbh(scaled(i + 16), scaled(i));
+    __m512i words;
+    __builtin_memcpy(&words, &rounded, sizeof(words));
+    constexpr int kSwapped = 0xD8;  // 0, 2, 1, 3
+    _mm512_store_si512(out->values, _mm512_shufflehi_epi16(_mm512_shufflelo_epi16(words, kSwapped), kSwapped));
   }
 }
 
