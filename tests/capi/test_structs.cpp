@@ -110,7 +110,7 @@ TEST_CASE("the options of the API start from the documented defaults") {
 
   inlay_model_options model;
   inlay_model_options_init(&model, sizeof model);
-  CHECK(model.batch_rows == 256);
+  CHECK(model.batch_rows == 512);
   CHECK(model.threads == 0);
   CHECK((model.progress == nullptr));
 
