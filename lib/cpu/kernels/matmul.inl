@@ -97,12 +97,13 @@ INLAY_INLINE typename Isa::Vec token_block(const std::byte* planes, const BlockS
   return add_block<Isa, U>(scales, dots, x, total);
 }
 
-/// Asks for the lines of kBytes that lie `ahead` of p, which may be outside of the matrix. The hardware's own prefetch
-/// loses a stream that ends every few kilobytes: without this, reading ran at 60% of the memory's speed.
+/// Asks for the lines of kBytes that lie `ahead` of p, which may be outside of the matrix, for the second-level cache:
+/// more of them can be on their way to it than to the first. The hardware's own prefetch loses a stream that ends every
+/// few kilobytes: without this, reading ran at 60% of the memory's speed.
 template <std::size_t kBytes>
 INLAY_INLINE void prefetch(const std::byte* p, std::size_t ahead) {
   unroll<(kBytes + kPlaneBytes - 1) / kPlaneBytes>(
-      [&](auto line) INLAY_INLINE_LAMBDA { __builtin_prefetch(p + ahead + line.value * kPlaneBytes); });
+      [&](auto line) INLAY_INLINE_LAMBDA { __builtin_prefetch(p + ahead + line.value * kPlaneBytes, 0, 2); });
 }
 
 template <class Isa, class U>
