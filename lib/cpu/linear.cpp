@@ -77,12 +77,11 @@ void multiply(const StepContext& context, const Linear& linear, const InputRows&
   }
 }
 
-RowUnits::RowUnits(std::span<const Linear> linears, int n_parts) : linears_(linears) {
-  constexpr int kUnitsOfPart = 8;                      // so that nobody waits long for the last one
-  constexpr int kMostRows = kBulkPanels * kPanelRows;  // what bulk rows are multiplied with at a time
+RowUnits::RowUnits(std::span<const Linear> linears, int n_parts, int most_rows) : linears_(linears) {
+  constexpr int kUnitsOfPart = 8;  // so that nobody waits long for the last one
   int n_rows = 0;
   for (const Linear& linear : linears) n_rows += linear.matrix->n_rows;
-  rows_ = std::clamp(n_rows / (kUnitsOfPart * n_parts) / kPanelRows * kPanelRows, kPanelRows, kMostRows);
+  rows_ = std::clamp(n_rows / (kUnitsOfPart * n_parts) / kPanelRows * kPanelRows, kPanelRows, most_rows);
   for (const Linear& linear : linears) size_ += units_of(linear);
 }
 

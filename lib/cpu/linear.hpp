@@ -73,7 +73,8 @@ class RowUnits {
     Range rows;
   };
 
-  RowUnits(std::span<const Linear> linears, int n_parts);
+  /// `most_rows`: of a unit, a multiple of kPanelRows.
+  RowUnits(std::span<const Linear> linears, int n_parts, int most_rows);
   [[nodiscard]] int size() const { return size_; }
   [[nodiscard]] Unit operator[](int i) const;
 
@@ -88,7 +89,9 @@ class RowUnits {
 /// Calls body(unit, part) on all threads, for units that together are all rows of the matrices.
 template <class Body>
 void for_row_units(const StepContext& context, std::span<const Linear> linears, const Body& body) {
-  const RowUnits units(linears, context.pool.size());
+  constexpr int kRoundOfPanels = kBulkPanels * kPanelRows;  // what bulk rows are multiplied with at a time
+  constexpr int kFewPanels = 2 * kPanelRows;                // of a size to be read in 10 us
+  const RowUnits units(linears, context.pool.size(), context.n_rows() > 1 ? kRoundOfPanels : kFewPanels);
   const SharedUnits shared(context.buffers.cursors, units.size());
   context.pool.run([&](int part) {
     for (int unit = shared.take(part); unit >= 0; unit = shared.take(part)) body(units[unit], part);

@@ -71,7 +71,6 @@ struct Avx2 {
   static INLAY_INLINE Vec load_bfloat16(const std::byte* p) {
     return widen_bfloat16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
-  static INLAY_INLINE Vec load_bfloat16(const std::byte* p, int n) { return widen_bfloat16(load_words(p, n)); }
   static INLAY_INLINE void store_half(std::uint16_t* p, Vec x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   }
@@ -88,10 +87,10 @@ struct Avx2 {
   }
 
   /// The lanes' sum in a fixed tree: neighbours, then pairs, then halves.
-  static INLAY_INLINE float reduce_add(Vec x) { return _mm_cvtss_f32(reduce_add(x, x, x, x)); }
-  /// The same sums of four vectors, times `factor`.
-  static INLAY_INLINE void store_sums(float* p, const Vec (&x)[4], float factor) {
-    _mm_storeu_ps(p, _mm_mul_ps(reduce_add(x[0], x[1], x[2], x[3]), _mm_set1_ps(factor)));
+  static INLAY_INLINE float reduce_add(Vec x) {
+    const __m256 pairs = _mm256_hadd_ps(x, x);
+    const __m256 quarters = _mm256_hadd_ps(pairs, pairs);
+    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
   }
   static INLAY_INLINE float reduce_max(Vec x) {
     __m128 most = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
@@ -191,10 +190,6 @@ struct Avx2 {
  private:
   static INLAY_INLINE Vec power_of_two(__m256i exponent) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(exponent, _mm256_set1_epi32(127)), 23));
-  }
-  static INLAY_INLINE __m128 reduce_add(Vec a, Vec b, Vec c, Vec d) {
-    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    return _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1));
   }
   static INLAY_INLINE __m256i first_lanes(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

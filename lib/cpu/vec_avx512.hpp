@@ -65,9 +65,6 @@ struct Avx512 {
   static INLAY_INLINE Vec load_bfloat16(const std::byte* p) {
     return widen_bfloat16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
-  static INLAY_INLINE Vec load_bfloat16(const std::byte* p, int n) {
-    return widen_bfloat16(_mm256_maskz_loadu_epi16(first_lanes(n), p));
-  }
   static INLAY_INLINE void store_half(std::uint16_t* p, Vec x) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
   }
@@ -83,13 +80,10 @@ struct Avx512 {
 
   /// The lanes' sum in a fixed tree: halves, neighbours, pairs, halves again.
   static INLAY_INLINE float reduce_add(Vec x) {
-    const __m256 half = fold(x);
-    return _mm_cvtss_f32(reduce_add(half, half, half, half));
-  }
-  /// The same sums of four vectors, times `factor`.
-  static INLAY_INLINE void store_sums(float* p, const Vec (&x)[4], float factor) {
-    const __m128 sums = reduce_add(fold(x[0]), fold(x[1]), fold(x[2]), fold(x[3]));
-    _mm_storeu_ps(p, _mm_mul_ps(sums, _mm_set1_ps(factor)));
+    const __m256 halves = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    const __m256 pairs = _mm256_hadd_ps(halves, halves);
+    const __m256 quarters = _mm256_hadd_ps(pairs, pairs);
+    return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
   }
   static INLAY_INLINE float reduce_max(Vec x) { return _mm512_reduce_max_ps(x); }
 
@@ -155,13 +149,6 @@ struct Avx512 {
  private:
   static INLAY_INLINE __mmask16 first_lanes(int n) {
     return static_cast<__mmask16>((1U << static_cast<unsigned>(n)) - 1U);
-  }
-  static INLAY_INLINE __m256 fold(Vec x) {
-    return _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
-  }
-  static INLAY_INLINE __m128 reduce_add(__m256 a, __m256 b, __m256 c, __m256 d) {
-    const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    return _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1));
   }
   static INLAY_INLINE Vec widen_bfloat16(__m256i words) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));

@@ -24,10 +24,6 @@ struct WeightMatrix {
   std::size_t row_bytes = 0;
   const std::byte* panels = nullptr;  // packed (cpu/panel.hpp); null: the kernels read `rows`
   std::size_t panel_bytes = 0;        // from one panel to the next
-
-  [[nodiscard]] std::size_t panels_bytes() const {
-    return static_cast<std::size_t>((n_rows + kPanelRows - 1) / kPanelRows) * panel_bytes;
-  }
 };
 
 class Weights {
