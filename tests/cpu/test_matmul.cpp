@@ -293,6 +293,31 @@ TEST_CASE("a NaN activation makes its whole token NaN and no other") {
   });
 }
 
+TEST_CASE("a NaN scale makes its whole row NaN and no other") {
+  for_each_kernel([](const Kernel& kernel) {
+    const Format format = kernel.format;
+    if (!cpu::reads_quantized_activations(format)) return;
+    Random random(8);
+    const int n_cols = 2 * format_info(format).block_weights;
+    TestMatrix matrix(random, format, 3, n_cols, Fill::kRandom);
+    // The scales of a panel's first blocks stand behind the bodies of its two blocks, a half for each row.
+    visit(format, [&](auto traits) {
+      using Traits = decltype(traits);
+      if constexpr (Traits::block_weights > 1) {
+        const std::uint16_t not_a_number = 0x7E00;
+        std::memcpy(matrix.panels.data() + 2 * cpu::kBodyBytes<Traits> + sizeof(not_a_number), &not_a_number,
+                    sizeof(not_a_number));
+      }
+    });
+    const ActivationRows x(random_floats(random, static_cast<std::size_t>(n_cols)), 1, n_cols);
+    if (!kernel.table->reads_panels) return;
+    const auto out = run_matmul(kernel, matrix, Form::kPanels, 3, x, 0, 3);
+    CHECK(std::isnan(out[1]));
+    CHECK_FALSE(std::isnan(out[0]));
+    CHECK_FALSE(std::isnan(out[2]));
+  });
+}
+
 TEST_CASE("unpacked blocks are the decoded weights") {
   std::size_t checked = 0;
   for_each_format([&](auto traits) {

@@ -82,6 +82,7 @@ INLAY_INLINE void find_factors(const std::byte* panel, int n_cols, RowFactors& f
   const int n = n_cols / Format::block_weights;
   const std::byte* halves = panel + offset_of(n, kBodyBytes<Format>);
   __m512 bound = _mm512_set1_ps(0x1p-100F);
+  __m512 not_finite = _mm512_setzero_ps();  // NaN if a scale is none: then so are the row's outputs
   for (int i = 0; i < n; ++i, halves += kHalvesBytes<Format>) {
     const __m512 scale = _mm512_abs_ps(Isa::load_half(halves));
     __m512 largest = _mm512_mul_ps(scale, _mm512_set1_ps(largest_scale<P>() * largest_quant<P>()));
@@ -90,8 +91,9 @@ INLAY_INLINE void find_factors(const std::byte* panel, int n_cols, RowFactors& f
       largest = _mm512_fmadd_ps(minimum, _mm512_set1_ps(largest_scale<P>()), largest);
     }
     bound = _mm512_max_ps(bound, largest);
+    not_finite = _mm512_fmadd_ps(largest, _mm512_setzero_ps(), not_finite);
   }
-  const __m512 exponent = _mm512_getexp_ps(bound);
+  const __m512 exponent = _mm512_getexp_ps(_mm512_add_ps(bound, not_finite));
   const __m512 one = _mm512_set1_ps(1.0F);
   _mm512_store_ps(factors.in, _mm512_scalef_ps(one, _mm512_sub_ps(_mm512_set1_ps(14.0F), exponent)));
   // 2^112 of the bfloat16 and 2^-48 of the activations
