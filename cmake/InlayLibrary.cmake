@@ -6,6 +6,9 @@ function(inlay_library name kind)
   target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                             $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(${name} PRIVATE Threads::Threads PkgConfig::PCRE2)
+  if(INLAY_CUDA)
+    target_link_libraries(${name} PRIVATE CUDA::cudart_static)
+  endif()
   set_target_properties(${name} PROPERTIES OUTPUT_NAME inlay)
 endfunction()
 

@@ -11,9 +11,19 @@ namespace inlay {
 namespace cpu {
 const Backend& backend();
 }  // namespace cpu
+#ifdef INLAY_CUDA
+namespace cuda {
+const Backend& backend();
+}  // namespace cuda
+#endif
 
 std::span<const Backend* const> backends() {
-  static const std::array<const Backend*, 1> kBackends = {&cpu::backend()};
+  static const std::array kBackends = {
+      &cpu::backend(),
+#ifdef INLAY_CUDA
+      &cuda::backend(),
+#endif
+  };
   return kBackends;
 }
 

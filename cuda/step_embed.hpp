@@ -1,0 +1,24 @@
+// The first step of a pass.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include "cuda/pass_state.hpp"
+#include "cuda/record.hpp"
+
+namespace inlay::cuda {
+
+struct EmbedArgs {
+  DeviceMatrix table;  // [vocab_size, n_cols]
+  PassState state;
+  const double* frequencies = nullptr;  // [n_pairs] (model/rope.hpp)
+  double magnitude = 1.0;
+  int n_pairs = 0;
+  int n_rows = 0;
+  float* x = nullptr;  // [n_rows, n_cols]
+};
+
+/// x = rows of the embedding table, and the rotations of the rows' positions. Asynchronous.
+cudaError_t embed(const EmbedArgs& args, cudaStream_t stream);
+
+}  // namespace inlay::cuda

@@ -1,0 +1,197 @@
+// Attention on KV pages against a plain softmax in double.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "base/half.hpp"
+#include "cuda/device_array.hpp"
+#include "cuda/kv_memory.hpp"
+#include "cuda/step_attend.hpp"
+#include "support/blocks.hpp"
+
+namespace {
+
+using namespace inlay;
+
+constexpr int kLayers = 2;
+constexpr int kPagePositions = 64;
+
+struct Shape {
+  int n_heads;
+  int n_kv_heads;
+  int head_size;
+  KvFormat format;
+};
+
+/// Keys and values of a sequence, as the pages hold them, and rounded as floats.
+class Sequence {
+ public:
+  Sequence(test::Random& random, const Shape& shape, int length, float deviation) : shape_(shape) {
+    ModelSpec spec;
+    spec.n_layers = kLayers, spec.n_kv_heads = shape.n_kv_heads, spec.head_size = shape.head_size;
+    layout = cuda::KvMemory::layout_of(spec, shape.format);
+    page_bytes_ = cuda::KvMemory::page_bytes(spec, shape.format);
+    bytes_.assign(static_cast<std::size_t>((length + kPagePositions - 1) / kPagePositions) * page_bytes_, std::byte{0xFF});
+    for (int plane = 0; plane < 2; ++plane) {
+      for (int position = 0; position < length; ++position) {
+        for (int head = 0; head < shape.n_kv_heads; ++head) {
+          store(plane, head, position,
+                test::random_floats(random, static_cast<std::size_t>(shape.head_size), deviation));
+        }
+      }
+    }
+  }
+
+  [[nodiscard]] float at(int plane, int head, int position, int col) const {
+    const std::byte* row = row_of(plane, head, position);
+    if (!layout.quantised) {
+      std::uint16_t half = 0;
+      std::memcpy(&half, row + 2 * col, 2);
+      return half_to_float(half);
+    }
+    std::uint16_t scale = 0;
+    std::memcpy(&scale, row + shape_.head_size + col / 32 * 2, 2);
+    return half_to_float(scale) * static_cast<float>(static_cast<std::int8_t>(row[col]));
+  }
+
+  /// Addresses of the pages in a copy of the bytes on the device: in reverse order, as pages come in any.
+  std::vector<std::byte*> pages_in(std::byte* device) const {
+    std::vector<std::byte*> pages;
+    for (std::size_t at = 0; at < bytes_.size(); at += page_bytes_) pages.push_back(device + at);
+    return pages;
+  }
+  [[nodiscard]] const std::vector<std::byte>& bytes() const { return bytes_; }
+  cuda::KvLayout layout;
+
+ private:
+  [[nodiscard]] std::size_t offset_of(int plane, int head, int position) const {
+    return static_cast<std::size_t>(position / kPagePositions) * page_bytes_ +
+           layout.offset(kLayers - 1, plane, head, position % kPagePositions);
+  }
+  [[nodiscard]] const std::byte* row_of(int plane, int head, int position) const {
+    return bytes_.data() + offset_of(plane, head, position);
+  }
+  void store(int plane, int head, int position, const std::vector<float>& values) {
+    std::byte* row = bytes_.data() + offset_of(plane, head, position);
+    for (std::size_t col = 0; col < values.size(); ++col) {
+      if (!layout.quantised) {
+        const std::uint16_t half = float_to_half(values[col]);
+        std::memcpy(row + 2 * col, &half, 2);
+        continue;
+      }
+      const std::uint16_t scale = float_to_half(0.05F);
+      if (col % 32 == 0) std::memcpy(row + values.size() + col / 32 * 2, &scale, 2);
+      row[col] = static_cast<std::byte>(std::clamp(static_cast<int>(values[col] * 20.0F), -127, 127));
+    }
+  }
+  Shape shape_;
+  std::size_t page_bytes_ = 0;
+  std::vector<std::byte> bytes_;
+};
+
+/// The output of one row and head.
+std::vector<double> plain_attention(const Sequence& sequence, const Shape& shape, const float* query, int kv_head,
+                                    int length, double scale) {
+  std::vector<double> scores(static_cast<std::size_t>(length));
+  for (int p = 0; p < length; ++p) {
+    double score = 0.0;
+    for (int col = 0; col < shape.head_size; ++col) {
+      score += static_cast<double>(query[col]) * static_cast<double>(sequence.at(0, kv_head, p, col));
+    }
+    scores[static_cast<std::size_t>(p)] = score * scale;
+  }
+  const double most = *std::max_element(scores.begin(), scores.end());
+  double total = 0.0;
+  std::vector<double> out(static_cast<std::size_t>(shape.head_size));
+  for (int p = 0; p < length; ++p) {
+    const double weight = std::exp(scores[static_cast<std::size_t>(p)] - most);
+    total += weight;
+    for (int col = 0; col < shape.head_size; ++col) {
+      out[static_cast<std::size_t>(col)] += weight * static_cast<double>(sequence.at(1, kv_head, p, col));
+    }
+  }
+  for (double& value : out) value /= total;
+  return out;
+}
+
+/// Rows at the given positions, run twice: the second run must have the same bits.
+double worst_error(test::Random& random, const Shape& shape, const std::vector<int>& positions, float deviation) {
+  const int length = *std::max_element(positions.begin(), positions.end()) + 1;
+  const Sequence sequence(random, shape, length, deviation);
+  const test::DeviceArray<std::byte> bytes(sequence.bytes());
+  const test::DeviceArray<std::byte*> pages(sequence.pages_in(bytes.data()));
+  std::vector<cuda::PassRow> rows;
+  for (const int position : positions) rows.push_back({0, position, 0});
+  const test::DeviceArray<cuda::PassRow> device_rows(rows);
+  const auto n_rows = static_cast<int>(positions.size());
+  const std::size_t values = static_cast<std::size_t>(shape.n_heads * shape.head_size);
+  const auto query = test::random_floats(random, rows.size() * values);
+  const test::DeviceArray<float> device_query(query);
+  const test::DeviceArray<float> out(query.size());
+  const test::DeviceArray<float> partial(cuda::kMostPartialRows * (values + static_cast<std::size_t>(2 * shape.n_heads)));
+  const test::DeviceArray<unsigned> arrived(std::vector<unsigned>(rows.size() * static_cast<std::size_t>(shape.n_heads)));
+  cuda::AttendArgs args;
+  args.state.rows = device_rows.data();
+  args.state.pages = pages.data();
+  args.layout = sequence.layout;
+  args.layer = kLayers - 1;
+  args.n_heads = shape.n_heads;
+  args.n_rows = n_rows;
+  args.n_splits = cuda::choose_splits(sequence.layout, shape.n_heads, n_rows, 132);
+  args.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
+  args.query = device_query.data(), args.out = out.data();
+  args.partial = partial.data(), args.arrived = arrived.data();
+  REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
+  const auto found = out.read();
+  REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
+  CHECK(out.read() == found);
+  double worst = 0.0;
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    for (int head = 0; head < shape.n_heads; ++head) {
+      const std::size_t first = row * values + static_cast<std::size_t>(head * shape.head_size);
+      const auto expected = plain_attention(sequence, shape, &query[first], head / (shape.n_heads / shape.n_kv_heads),
+                                            positions[row] + 1, static_cast<double>(args.scale));
+      double spread = 1e-9;
+      for (const double value : expected) spread = std::max(spread, std::abs(value));
+      for (std::size_t col = 0; col < expected.size(); ++col) {
+        const double error = std::abs(expected[col] - static_cast<double>(found[first + col])) / spread;
+        if (!(error < 1e-3)) FAIL_CHECK("head " << head << " of row " << row << ", column " << col << ": " << error);
+        worst = std::max(worst, error);
+      }
+    }
+  }
+  return worst;
+}
+
+TEST_CASE("attention of every head size, group and length") {
+  test::Random random(6);
+  double worst = 0.0;
+  int checked = 0;
+  for (const KvFormat format : {KvFormat::kF16, KvFormat::kQ8_0}) {
+    for (const int head_size : {32, 64, 80, 96, 128, 256}) {
+      if (format == KvFormat::kQ8_0 && head_size % 32 != 0) continue;
+      for (const auto& [n_heads, n_kv_heads] : {std::pair{4, 4}, {6, 2}, {8, 2}, {8, 1}, {14, 2}, {20, 2}}) {
+        const Shape shape{n_heads, n_kv_heads, head_size, format};
+        for (const int length : {1, 2, 63, 64, 65, 129, 1000}) {
+          worst = std::max(worst, worst_error(random, shape, {length - 1}, 1.0F));
+          ++checked;
+        }
+        worst = std::max(worst, worst_error(random, shape, {0, 5, 64, 400, 399, 63, 127, 128, 2}, 1.0F));
+        ++checked;
+      }
+    }
+  }
+  MESSAGE("checked " << checked << " passes, largest error " << worst << " of the largest output");
+}
+
+TEST_CASE("scores as large as they get") {
+  test::Random random(7);
+  const Shape shape{8, 2, 64, KvFormat::kF16};
+  const double worst = worst_error(random, shape, {300, 700}, 1000.0F);
+  MESSAGE("largest error " << worst);
+}
+
+}  // namespace

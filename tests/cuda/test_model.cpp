@@ -1,0 +1,150 @@
+// Whole passes on CUDA against the float32 reference, for tiny models of every shape.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "cuda/device_pool.hpp"
+#include "model/kv_page.hpp"
+#include "runtime/registry.hpp"
+#include "support/opened_plan.hpp"
+#include "support/reference_executor.hpp"
+#include "support/tiny_model.hpp"
+
+namespace {
+
+using namespace inlay;
+
+std::unique_ptr<Executor> load(const Plan& plan, KvFormat kv_format = KvFormat::kF16) {
+  ExecutorOptions options;
+  options.batch_rows = 256;
+  options.kv_format = kv_format;
+  auto executor = find_backend(DeviceKind::kCuda)->load(plan, options);
+  REQUIRE_MESSAGE(executor.ok(), executor.status().message());
+  return *std::move(executor);
+}
+
+/// Logits after each token, evaluated in chunks of the given sizes.
+std::vector<float> logits_of(Executor& executor, const Plan& plan, std::span<const TokenId> tokens, int chunk) {
+  std::vector<PageId> pages((tokens.size() + kKvPagePositions - 1) / kKvPagePositions);
+  std::iota(pages.rbegin(), pages.rend(), 0);
+  REQUIRE(executor.reserve_pages(static_cast<int>(pages.size())).ok());
+  const auto vocab_size = static_cast<std::size_t>(plan.spec.vocab_size);
+  std::vector<float> logits(tokens.size() * vocab_size);
+  const std::span<const PageId> table = pages;
+  for (std::size_t begin = 0; begin < tokens.size(); begin += static_cast<std::size_t>(chunk)) {
+    std::vector<Row> rows;
+    std::vector<float*> targets;
+    for (std::size_t i = begin; i < std::min(begin + static_cast<std::size_t>(chunk), tokens.size()); ++i) {
+      rows.push_back({tokens[i], static_cast<std::int32_t>(i), 0, Want::kLogits, RowKind::kSingle});
+      targets.push_back(&logits[i * vocab_size]);
+    }
+    const auto done = executor.forward({rows, {&table, 1}}, {targets});
+    REQUIRE_MESSAGE(done.ok(), done.status().message());
+  }
+  return logits;
+}
+
+std::vector<TokenId> some_tokens(std::size_t n, int vocab_size) {
+  std::vector<TokenId> tokens(n);
+  for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<TokenId>((i * 37 + 11) % static_cast<std::size_t>(vocab_size));
+  return tokens;
+}
+
+/// The difference of the worst logit, relative to the spread of all.
+double difference(std::span<const float> found, std::span<const float> expected) {
+  double worst = 0.0;
+  double squares = 0.0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const double d = std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i]));
+    worst = std::max(worst, std::isnan(d) ? INFINITY : d);
+    squares += std::pow(static_cast<double>(expected[i]), 2.0);
+  }
+  return worst / std::sqrt(squares / static_cast<double>(found.size()));
+}
+
+void check_model(const test::TinyModelOptions& options, const char* name, KvFormat kv_format = KvFormat::kF16,
+                 double bound = 1e-2) {
+  const auto opened = test::open_plan(test::make_tiny_model(options));
+  const auto tokens = some_tokens(150, opened.plan.spec.vocab_size);
+  const auto expected = test::reference_logits(opened.plan, tokens);
+  const auto executor = load(opened.plan, kv_format);
+  for (const int chunk : {1, 7, 150}) {
+    const auto found = logits_of(*executor, opened.plan, tokens, chunk);
+    const double d = difference(found, expected);
+    CHECK_MESSAGE(d < bound, name << " in chunks of " << chunk);
+    MESSAGE(name << " in chunks of " << chunk << ": largest difference " << d << " of the spread");
+    CHECK(logits_of(*executor, opened.plan, tokens, chunk) == found);  // run to run
+  }
+}
+
+test::TinyModelOptions wide() {
+  test::TinyModelOptions options;
+  options.embedding_length = 256;
+  options.feed_forward_length = 512;
+  options.n_heads = 8;
+  return options;
+}
+
+TEST_CASE("models of every format") {
+  for_each_format([](auto traits) {
+    using F = decltype(traits);
+    test::TinyModelOptions options = wide();
+    options.formats = test::TinyModelFormats::all(F::format);
+    check_model(options, F::name);
+  });
+}
+
+TEST_CASE("group ratios, head sizes, biases, a tied head and mixed formats") {
+  for (const std::uint32_t n_kv_heads : {1U, 2U, 8U}) {
+    test::TinyModelOptions options = wide();
+    options.n_kv_heads = n_kv_heads;
+    options.formats.value = Format::kQ8_0;
+    check_model(options, "groups");
+  }
+  test::TinyModelOptions odd = wide();
+  odd.head_size = 40;
+  odd.n_heads = 6, odd.n_kv_heads = 3;
+  odd.embedding_length = 264, odd.feed_forward_length = 360;
+  odd.rope_dimensions = 24;
+  odd.attention_biases = true;
+  odd.feed_forward_biases = true;
+  odd.head = test::TinyHead::kTied;
+  odd.rope_factors = true;
+  check_model(odd, "odd sizes");
+}
+
+TEST_CASE("a KV cache of 8 bits") {
+  test::TinyModelOptions options = wide();
+  options.formats = test::TinyModelFormats::all(Format::kQ8_0);
+  options.formats.value = Format::kQ4_K;
+  check_model(options, "Q8_0 cache", KvFormat::kQ8_0, 5e-2);
+}
+
+TEST_CASE("out of memory at every allocation is a status, and the next load works") {
+  test::TinyModelOptions options = wide();
+  options.formats = test::TinyModelFormats::all(Format::kQ4_K);
+  const auto opened = test::open_plan(test::make_tiny_model(options));
+  const auto tokens = some_tokens(70, opened.plan.spec.vocab_size);
+  const auto expected = logits_of(*load(opened.plan), opened.plan, tokens, 70);
+  int failures = 0;
+  for (int n = 0;; ++n) {
+    ExecutorOptions executor_options;
+    executor_options.batch_rows = 16;
+    cuda::DevicePool::fail_after(n);
+    auto executor = find_backend(DeviceKind::kCuda)->load(opened.plan, executor_options);
+    Result<void> reserved = executor.ok() ? (*executor)->reserve_pages(2) : Result<void>(executor.status());
+    cuda::DevicePool::fail_after(-1);
+    if (reserved.ok()) break;
+    CHECK(reserved.code() == StatusCode::kOutOfMemory);
+    ++failures;
+    if (executor.ok()) CHECK(logits_of(**executor, opened.plan, std::span(tokens).first(16), 16).size() > 0);
+  }
+  CHECK(failures > 10);
+  CHECK(logits_of(*load(opened.plan), opened.plan, tokens, 70) == expected);
+  MESSAGE("made " << failures << " allocations fail");
+}
+
+}  // namespace

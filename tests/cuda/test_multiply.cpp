@@ -1,0 +1,226 @@
+// The multiply kernel against a plain product in double, for every format, epilogue and width of a batch.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/half.hpp"
+#include "cuda/device_array.hpp"
+#include "cuda/multiply.hpp"
+#include "cuda/repack.hpp"
+#include "quant/reference.hpp"
+#include "support/blocks.hpp"
+
+namespace {
+
+using namespace inlay;
+
+constexpr int kProcessors = 16;  // small grids with several panels a block
+
+std::size_t at(int row, int stride, int col = 0) {
+  return static_cast<std::size_t>(row) * static_cast<std::size_t>(stride) + static_cast<std::size_t>(col);
+}
+
+/// A matrix on the device, and its weights.
+struct TestMatrix {
+  TestMatrix(test::Random& random, Format f, int rows, int cols, test::Fill fill)
+      : format(f), n_rows(rows), n_cols(cols), records(cuda::records_bytes(f, rows, cols)), weights(at(rows, cols)) {
+    const test::Blocks blocks(random, f, rows, cols, fill);
+    const test::DeviceArray<std::byte> raw(std::span(blocks.data(), at(rows, static_cast<int>(blocks.row_bytes()))));
+    REQUIRE(cuda::repack(f, raw.data(), rows, cols, records.data(), nullptr) == cudaSuccess);
+    REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+    decode_row(f, blocks.data(), weights.size(), weights.data());
+  }
+  [[nodiscard]] cuda::DeviceMatrix device() const {
+    return {records.data(), format, n_rows, n_cols, cuda::records_of_row(format, n_cols)};
+  }
+  Format format;
+  int n_rows;
+  int n_cols;
+  test::DeviceArray<std::byte> records;
+  std::vector<float> weights;
+};
+
+/// Activations as the product wants them, in double.
+struct TestInput {
+  TestInput(std::vector<float> values, std::vector<float> norm_weights, int rows, int cols)
+      : x(std::move(values)), norm(std::move(norm_weights)), n_rows(rows), n_cols(cols), device_x(x), device_norm(norm) {
+    for (int row = 0; row < rows; ++row) {
+      double squares = 0.0;
+      for (int col = 0; col < cols; ++col) squares += std::pow(x[at(row, cols, col)], 2.0);
+      const double factor = norm.empty() ? 1.0 : 1.0 / std::sqrt(squares / cols + kEpsilon);
+      for (int col = 0; col < cols; ++col) {
+        exact.push_back(x[at(row, cols, col)] * factor * (norm.empty() ? 1.0 : static_cast<double>(norm[at(0, 0, col)])));
+      }
+    }
+  }
+  static constexpr float kEpsilon = 1e-5F;
+  std::vector<float> x;
+  std::vector<float> norm;
+  int n_rows;
+  int n_cols;
+  std::vector<double> exact;
+  test::DeviceArray<float> device_x;
+  test::DeviceArray<float> device_norm;
+};
+
+/// y and the sum of the magnitudes of its products.
+struct Exact {
+  double value = 0.0;
+  double magnitude = 0.0;
+};
+
+Exact product(const TestMatrix& matrix, int row, const TestInput& input, int token) {
+  Exact y;
+  for (int col = 0; col < matrix.n_cols; ++col) {
+    const double term = matrix.weights[at(row, matrix.n_cols, col)] * input.exact[at(token, input.n_cols, col)];
+    y.value += term;
+    y.magnitude += std::abs(term);
+  }
+  return y;
+}
+
+/// What one activation may be off, relative to the largest of its 256 neighbours, which may be 16 times the typical one.
+constexpr double kTolerance = 2e-3;
+
+cuda::MultiplyArgs args_of(const TestInput& input) {
+  cuda::MultiplyArgs args;
+  args.n_parts = 0;
+  args.x = input.device_x.data();
+  args.norm = input.norm.empty() ? nullptr : input.device_norm.data();
+  args.epsilon = TestInput::kEpsilon;
+  args.n_rows = input.n_rows;
+  args.n_cols = input.n_cols;
+  return args;
+}
+
+void add_part(cuda::MultiplyArgs& args, const TestMatrix& matrix, const float* bias = nullptr) {
+  args.parts[static_cast<std::size_t>(args.n_parts++)] = {matrix.device(), bias, 0};
+}
+
+std::vector<float> run(cuda::MultiplyArgs args, const std::vector<float>& before, int stride) {
+  const test::DeviceArray<float> out(before);
+  args.out = out.data();
+  args.out_stride = stride;
+  cuda::choose_shape(args, kProcessors);
+  REQUIRE(cuda::prepare_multiply() == cudaSuccess);
+  REQUIRE(cuda::multiply(args, nullptr) == cudaSuccess);
+  return out.read();
+}
+
+TEST_CASE("products of every format and batch width lie within the bound") {
+  test::Random random(2);
+  double worst = 0.0;
+  std::size_t checked = 0;
+  for_each_format([&](auto traits) {
+    using F = decltype(traits);
+    const int unit = F::block_weights == 1 ? 8 : F::block_weights;
+    for (const int n_cols : {unit, 3 * 256 + (unit < 256 ? unit : 0), 4096}) {
+      for (const auto fill : {test::Fill::kRandom, test::Fill::kOnes, test::Fill::kZeros, test::Fill::kSign}) {
+        const TestMatrix matrix(random, F::format, 41, n_cols, fill);
+        for (const int n_rows : {1, 2, 3, 5, 8, 19}) {
+          const bool normed = n_rows % 2 == 1;
+          const TestInput input(test::random_floats(random, at(n_rows, n_cols)),
+                                normed ? test::random_floats(random, at(1, n_cols)) : std::vector<float>{}, n_rows, n_cols);
+          cuda::MultiplyArgs args = args_of(input);
+          add_part(args, matrix);
+          const std::vector<float> found = run(args, std::vector<float>(at(n_rows, 41), NAN), 41);
+          for (int token = 0; token < n_rows; ++token) {
+            for (int row = 0; row < 41; ++row) {
+              const Exact y = product(matrix, row, input, token);
+              const double error = std::abs(found[at(token, 41, row)] - y.value) / std::max(y.magnitude, 1e-30);
+              if (!(error < kTolerance)) FAIL_CHECK(F::name << " " << n_cols << " " << n_rows << ": " << error);
+              worst = std::max(worst, error);
+              ++checked;
+            }
+          }
+        }
+      }
+    }
+  });
+  MESSAGE("checked " << checked << " outputs, largest error " << worst << " of the sum of magnitudes");
+}
+
+TEST_CASE("a row has the same bits alone and in company") {
+  test::Random random(3);
+  for_each_format([&](auto traits) {
+    using F = decltype(traits);
+    constexpr int kCols = 2048;
+    const TestMatrix matrix(random, F::format, 64, kCols, test::Fill::kRandom);
+    const auto norm = test::random_floats(random, kCols);
+    const TestInput all(test::random_floats(random, at(11, kCols)), norm, 11, kCols);
+    cuda::MultiplyArgs args = args_of(all);
+    add_part(args, matrix);
+    const std::vector<float> together = run(args, std::vector<float>(at(11, 64), NAN), 64);
+    for (int row = 0; row < 11; ++row) {
+      const TestInput one({all.x.begin() + static_cast<std::ptrdiff_t>(at(row, kCols)),
+                           all.x.begin() + static_cast<std::ptrdiff_t>(at(row + 1, kCols))},
+                          norm, 1, kCols);
+      cuda::MultiplyArgs alone = args_of(one);
+      add_part(alone, matrix);
+      const std::vector<float> found = run(alone, std::vector<float>(64, NAN), 64);
+      CHECK_MESSAGE(std::equal(found.begin(), found.end(), together.begin() + static_cast<std::ptrdiff_t>(at(row, 64))),
+                    F::name);
+    }
+  });
+}
+
+TEST_CASE("gates, residuals and biases") {
+  test::Random random(4);
+  constexpr int kCols = 512;
+  constexpr int kRows = 100;
+  const TestMatrix gate(random, Format::kQ4_K, kRows, kCols, test::Fill::kRandom);
+  const TestMatrix up(random, Format::kQ6_K, kRows, kCols, test::Fill::kRandom);
+  const auto bias = test::random_floats(random, kRows);
+  const test::DeviceArray<float> device_bias(bias);
+  for (const int n_rows : {1, 3, 6}) {
+    const TestInput input(test::random_floats(random, at(n_rows, kCols)), test::random_floats(random, kCols, 0.1F), n_rows,
+                          kCols);
+    cuda::MultiplyArgs gated = args_of(input);
+    gated.epilogue = cuda::Epilogue::kGated;
+    add_part(gated, gate, device_bias.data());
+    add_part(gated, up);
+    const auto hidden = run(gated, std::vector<float>(at(n_rows, kRows), NAN), kRows);
+    cuda::MultiplyArgs added = args_of(input);
+    added.epilogue = cuda::Epilogue::kAdd;
+    add_part(added, up, device_bias.data());
+    const auto before = test::random_floats(random, at(n_rows, kRows));
+    const auto sums = run(added, before, kRows);
+    for (int token = 0; token < n_rows; ++token) {
+      for (int row = 0; row < kRows; ++row) {
+        const Exact g = product(gate, row, input, token);
+        const Exact u = product(up, row, input, token);
+        const double b = static_cast<double>(bias[at(0, 0, row)]);
+        const double x = g.value + b;
+        const double expected = x / (1.0 + std::exp(-x)) * u.value;
+        const double bound = kTolerance * ((g.magnitude + std::abs(b)) * std::abs(u.value) * 1.1 + std::abs(x) * u.magnitude + 1e-3);
+        CHECK(std::abs(hidden[at(token, kRows, row)] - expected) <= bound);
+        CHECK(std::abs(sums[at(token, kRows, row)] - (u.value + b + before[at(token, kRows, row)])) <=
+              kTolerance * (u.magnitude + 1.0));
+      }
+    }
+  }
+}
+
+TEST_CASE("an infinity or a NaN shows in its row and in no other") {
+  test::Random random(5);
+  for (const Format format : {Format::kQ4_K, Format::kQ6_K, Format::kQ8_0, Format::kF16, Format::kF32}) {
+    const TestMatrix matrix(random, format, 16, 512, test::Fill::kRandom);
+    for (const float bad : {INFINITY, -INFINITY, NAN}) {
+      auto x = test::random_floats(random, at(3, 512));
+      x[at(1, 512, 300)] = bad;
+      const TestInput input(x, {}, 3, 512);
+      cuda::MultiplyArgs args = args_of(input);
+      add_part(args, matrix);
+      const auto found = run(args, std::vector<float>(at(3, 16), 0.0F), 16);
+      for (int row = 0; row < 16; ++row) {
+        CHECK(std::isfinite(found[at(0, 16, row)]));
+        CHECK(!std::isfinite(found[at(1, 16, row)]));
+        CHECK(std::isfinite(found[at(2, 16, row)]));
+      }
+    }
+  }
+}
+
+}  // namespace
