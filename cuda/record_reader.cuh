@@ -62,7 +62,7 @@ __device__ float weight_at(const std::byte* record, int row, int col) {
     const std::byte* header = record + R::kHeaderOffset + row * 16 * R::kHeaderVectors;
     const std::byte* halves = record + R::kHalvesOffset + row * 2 * R::kHalves;
     float scale = 0.0F;
-    float minimum = 0.0F;
+    float minimum = -0.0F;  // adding it changes nothing
     if constexpr (R::kScales == Scales::kSixBits) {
       scale = detail::half_of(header) * static_cast<float>(detail::six_bits(header + 4, col / 32, false));
       minimum = -detail::half_of(header + 2) * static_cast<float>(detail::six_bits(header + 4, col / 32, true));

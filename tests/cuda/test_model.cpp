@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string>
 #include <vector>
 
 #include "cuda/device_pool.hpp"
@@ -65,7 +66,7 @@ double difference(std::span<const float> found, std::span<const float> expected)
   return worst / std::sqrt(squares / static_cast<double>(found.size()));
 }
 
-void check_model(const test::TinyModelOptions& options, const char* name, KvFormat kv_format = KvFormat::kF16,
+void check_model(const test::TinyModelOptions& options, const std::string& name, KvFormat kv_format = KvFormat::kF16,
                  double bound = 1e-2) {
   const auto opened = test::open_plan(test::make_tiny_model(options));
   const auto tokens = some_tokens(150, opened.plan.spec.vocab_size);

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "cuda/device_array.hpp"
@@ -47,7 +48,7 @@ TEST_CASE("records decode to what the reference decodes, bit for bit") {
         const std::vector<float> found = embedded_rows(F::format, blocks, kRows, n_cols);
         std::vector<float> expected(found.size());
         decode_row(F::format, blocks.data(), expected.size(), expected.data());
-        CHECK_MESSAGE(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0, F::name);
+        CHECK_MESSAGE(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0, std::string(F::name));
         checked += found.size();
       }
     }

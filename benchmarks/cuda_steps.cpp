@@ -1,0 +1,154 @@
+// How long each kind of step takes on the GPU: the kernels of one kind of all layers, captured as a graph and replayed,
+// so that every launch reads other weights. The last rows are whole passes.
+// Usage: inlay_cuda_steps MODEL.gguf [rows] [position]
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/mapped_file.hpp"
+#include "cuda/device_plan.hpp"
+#include "cuda/kv_memory.hpp"
+#include "cuda/stream.hpp"
+#include "gguf/gguf.hpp"
+#include "model/kv_page.hpp"
+
+namespace {
+
+using namespace inlay;
+
+const char* name_of(StepKind kind) {
+  switch (kind) {
+    case StepKind::kEmbed:
+      return "embed";
+    case StepKind::kQkv:
+      return "norm, q, k, v, rope, store";
+    case StepKind::kAttend:
+      return "attend";
+    case StepKind::kProject:
+      return "project, add";
+    case StepKind::kFeedForward:
+      return "norm, gate, up, activation";
+    case StepKind::kDown:
+      return "down, add";
+    case StepKind::kHead:
+      return "norm, head";
+  }
+  return "";
+}
+
+template <class T>
+T need(Result<T> result) {
+  if (!result.ok()) {
+    std::fprintf(stderr, "%s\n", result.status().message().c_str());
+    std::exit(1);
+  }
+  return *std::move(result);
+}
+void need(const Result<void>& result) {
+  if (result.ok()) return;
+  std::fprintf(stderr, "%s\n", result.status().message().c_str());
+  std::exit(1);
+}
+void need(cudaError_t error) { need(cuda::check(error, "CUDA")); }
+
+/// Median milliseconds of a replay.
+template <class Launch>
+double replay_ms(cudaStream_t stream, const Launch& launch) {
+  cuda::Graph graph;
+  need(graph.capture(stream, launch));
+  cudaEvent_t begin = nullptr;
+  cudaEvent_t end = nullptr;
+  need(cudaEventCreate(&begin));
+  need(cudaEventCreate(&end));
+  std::vector<float> times;
+  constexpr int kReplays = 20;
+  for (int round = 0; round < 11; ++round) {
+    need(cudaEventRecord(begin, stream));
+    for (int i = 0; i < kReplays; ++i) need(graph.launch(stream));
+    need(cudaEventRecord(end, stream));
+    need(cudaEventSynchronize(end));
+    float ms = 0.0F;
+    need(cudaEventElapsedTime(&ms, begin, end));
+    times.push_back(ms / kReplays);
+  }
+  std::sort(times.begin(), times.end());
+  return static_cast<double>(times[times.size() / 2]);
+}
+
+void print(const std::string& name, int launches, double ms, std::uint64_t bytes) {
+  const double us = 1000.0 * ms / std::max(launches, 1);
+  const double each = static_cast<double>(bytes) / std::max(launches, 1);
+  std::printf("%-28s %8d %9.2f %9.2f %10.3f %8.2f\n", name.c_str(), launches, 1000.0 * ms, us, each / 1e6,
+              each / us / 1e6);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  const int n_rows = argc > 2 ? std::atoi(argv[2]) : 1;
+  const int position = argc > 3 ? std::atoi(argv[3]) : 0;
+  const MappedFile mapped = need(MappedFile::open(argv[1]));
+  const gguf::File file = need(gguf::File::parse(mapped.bytes()));
+  const Plan plan = need(make_plan(file));
+  ExecutorOptions options;
+  options.batch_rows = std::max(n_rows, 8);
+  cuda::Stream stream;
+  need(stream.create());
+  cuda::KvMemory kv(plan.spec, options.kv_format);
+  cuda::DevicePlan device = need(cuda::DevicePlan::create(plan, options, kv.layout(), stream.get()));
+
+  const int n_pages = (position + kKvPagePositions) / kKvPagePositions;
+  need(kv.reserve(n_pages, stream.get()));
+  std::vector<std::byte*> pages;
+  for (int i = 0; i < n_pages; ++i) pages.push_back(kv.page(i));
+  cuda::Memory table = need(cuda::DevicePool::take(pages.size() * 8, cuda::MemoryKind::kDevice, "pages"));
+  need(cudaMemcpy(table.as(), pages.data(), pages.size() * 8, cudaMemcpyHostToDevice));
+  cuda::PassState state;
+  state.rows = device.buffers().rows.as<cuda::PassRow>();
+  state.logit_rows = reinterpret_cast<std::int32_t*>(state.rows + options.batch_rows);
+  state.pages = table.as<std::byte*>();
+  state.rope = device.buffers().rope.as<float2>();
+  const std::vector<cuda::PassRow> rows(static_cast<std::size_t>(n_rows), cuda::PassRow{7, position, 0});
+  std::vector<std::int32_t> logit_rows(static_cast<std::size_t>(n_rows));
+  for (int i = 0; i < n_rows; ++i) logit_rows[static_cast<std::size_t>(i)] = i;
+  need(cudaMemcpy(state.rows, rows.data(), rows.size() * sizeof(cuda::PassRow), cudaMemcpyHostToDevice));
+  need(cudaMemcpy(state.logit_rows, logit_rows.data(), logit_rows.size() * 4, cudaMemcpyHostToDevice));
+  device.set_state(state);
+
+  std::printf("%-28s %8s %9s %9s %10s %8s\n", "step", "kernels", "us", "us each", "MB each", "TB/s");
+  std::map<StepKind, std::vector<int>> steps;
+  std::uint64_t total_bytes = 0;
+  for (int i = 0; i < device.n_steps(); ++i) steps[device.kind(i)].push_back(i);
+  for (const auto& [kind, indices] : steps) {
+    std::uint64_t bytes = 0;
+    for (const int i : indices) bytes += device.weight_bytes(i);
+    total_bytes += bytes;
+    const double ms = replay_ms(stream.get(), [&] {
+      for (const int i : indices) {
+        if (const cudaError_t error = device.launch(i, n_rows, stream.get()); error != cudaSuccess) return error;
+      }
+      return cudaSuccess;
+    });
+    print(name_of(kind), static_cast<int>(indices.size()), ms, bytes);
+  }
+  const int n_logits = std::min(n_rows, cuda::kLogitRows);
+  const Matrix& head = plan.tensors.matrix(plan.steps.back().matrix);
+  const auto head_bytes = cuda::records_bytes(head.format, head.rows, head.cols);
+  print(name_of(StepKind::kHead), 1, replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, stream.get()); }),
+        head_bytes);
+  const auto body = [&] { return device.launch_body(n_rows, stream.get()); };
+  print("all before the head", 1, replay_ms(stream.get(), body), total_bytes);
+  const double ms = replay_ms(stream.get(), [&] {
+    const cudaError_t error = body();
+    return error != cudaSuccess ? error : device.launch_head(0, n_logits, stream.get());
+  });
+  print("whole pass", 1, ms, total_bytes + head_bytes);
+  std::printf("%.0f tokens a second\n", n_rows * 1000.0 / ms);
+  return 0;
+}

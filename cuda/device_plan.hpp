@@ -1,0 +1,88 @@
+// A plan on the device: weights, work buffers, and the kernels of a pass in order.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include <inlay/result.hpp>
+
+#include "cuda/device_pool.hpp"
+#include "cuda/multiply.hpp"
+#include "cuda/pass_state.hpp"
+#include "cuda/step_attend.hpp"
+#include "cuda/step_embed.hpp"
+#include "cuda/weights.hpp"
+#include "model/plan.hpp"
+#include "runtime/backend.hpp"
+
+namespace inlay::cuda {
+
+/// Rows whose logits are computed and copied at a time.
+inline constexpr int kLogitRows = 8;
+
+/// What a pass works on, in device memory.
+struct Buffers {
+  Memory x;            // [batch_rows, E]
+  Memory query;        // [batch_rows, Q]
+  Memory attention;    // [batch_rows, Q]
+  Memory hidden;       // [batch_rows, F]
+  Memory logits;       // [kLogitRows, V]
+  Memory partial;      // [kMostPartialRows, Q + 2 * n_heads]
+  Memory arrived;      // [batch_rows, n_heads]
+  Memory rows;         // PassRow [batch_rows], then the rows that want logits [batch_rows]
+  Memory rope;         // [batch_rows, n_pairs] cosine and sine
+  Memory frequencies;  // [n_pairs]
+
+  /// Of the current device.
+  static Result<Buffers> create(const Plan& plan, int batch_rows);
+  static std::uint64_t bytes(const Plan& plan, int batch_rows);
+};
+
+/// Launches on the current device. Not thread-safe.
+class DevicePlan {
+ public:
+  /// kOutOfMemory, kDeviceError, kCancelled; kUnsupported for sizes that the kernels do not take.
+  static Result<DevicePlan> create(const Plan& plan, const ExecutorOptions& options, const KvLayout& layout,
+                                   cudaStream_t stream);
+
+  /// Tells the kernels where the state of a pass lies; before the first launch.
+  void set_state(const PassState& state);
+
+  [[nodiscard]] int n_steps() const { return static_cast<int>(steps_.size()); }
+  [[nodiscard]] StepKind kind(int step) const { return steps_[static_cast<std::size_t>(step)].kind; }
+  /// Bytes of the matrices that the step reads.
+  [[nodiscard]] std::uint64_t weight_bytes(int step) const;
+
+  /// Step 0 <= step < n_steps(), all but the head, for n_rows rows.
+  cudaError_t launch(int step, int n_rows, cudaStream_t stream);
+  /// All of them.
+  cudaError_t launch_body(int n_rows, cudaStream_t stream);
+  /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows.
+  cudaError_t launch_head(int first, int n, cudaStream_t stream);
+
+  [[nodiscard]] const Buffers& buffers() const { return buffers_; }
+
+ private:
+  /// One of the three is meant, as the kind says.
+  struct PlannedStep {
+    StepKind kind = StepKind::kEmbed;
+    EmbedArgs embed;
+    MultiplyArgs multiply;
+    AttendArgs attend;
+  };
+
+  PlannedStep plan_step(const Plan& plan, const Step& step) const;
+  [[nodiscard]] MultiplyArgs plan_multiply(const Plan& plan, const Step& step) const;
+
+  KvLayout layout_;
+  int n_heads_ = 0;
+  int n_processors_ = 0;
+  Weights weights_;
+  Buffers buffers_;
+  std::vector<PlannedStep> steps_;
+  MultiplyArgs head_;
+};
+
+}  // namespace inlay::cuda
