@@ -251,7 +251,8 @@ void register_benchmarks() {
       benchmark::RegisterBenchmark((prefix + "matvec/" + format).c_str(), run_matvec, *table, kFormat);
       benchmark::RegisterBenchmark((prefix + "matmul/" + format).c_str(), run_matmul, *table, kFormat)
           ->Arg(1)
-          ->Arg(128);
+          ->Arg(128)
+          ->Arg(512);
     });
     register_attention(prefix, *table);
     benchmark::RegisterBenchmark((prefix + "quantize").c_str(), run_quantize, *table);

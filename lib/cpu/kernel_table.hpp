@@ -14,9 +14,9 @@
 
 namespace inlay::cpu {
 
-/// Panels of which the same columns are in the first-level cache together, so that a tile of tokens is fetched once for
-/// all of them.
-inline constexpr int kPanelsARound = 4;
+/// Panels of which the same columns are in the nearer caches together, so that a tile of tokens is fetched once for all
+/// of them.
+inline constexpr int kPanelsARound = 8;
 
 /// The same for bulk rows and the second-level cache. An even number: they are multiplied in pairs.
 inline constexpr int kBulkPanels = 8;

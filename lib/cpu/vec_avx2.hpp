@@ -155,14 +155,18 @@ struct Avx2 {
       } else {
         const __m256i products = _mm256_maddubs_epi16(weights, x);
         shorts = kStep % kWiden == 0 ? products : _mm256_add_epi16(shorts, products);
+        keep_order(shorts);
         if constexpr (kStep % kWiden == kWiden - 1) widen(shorts);
       }
     }
     [[nodiscard]] INLAY_INLINE Ints total() const { return sum; }
 
    private:
+    /// GCC would make a tree of a chain of additions: all products of a tile at once, and twenty of them on the stack.
+    static INLAY_INLINE void keep_order(__m256i& partial) { asm("" : "+x"(partial)); }
     INLAY_INLINE void widen(__m256i words) {
       sum = _mm256_add_epi32(sum, _mm256_madd_epi16(words, _mm256_set1_epi16(1)));
+      keep_order(sum);
     }
   };
   /// The sum of a row's weights in the lower half, and `zero` in the upper half.

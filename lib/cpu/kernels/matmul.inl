@@ -231,6 +231,18 @@ INLAY_INLINE void tile_of_panels(const Chunk* chunks, int n_panels, int n, const
   }
 }
 
+/// Asks for the blocks [block, block + n) of the activations of kTokens tokens from `token` on, if there are so many:
+/// those of a large batch come from the third-level cache, whose latency the short rows of a tile do not hide.
+template <int kTokens>
+INLAY_INLINE void prefetch_tokens(const Activations& activations, int token, int block, int n) {
+  if (token + kTokens > activations.n_rows) return;
+  const BlockRow at = block_row(token, activations.n_rows, activations.n_cols);
+  const ActivationBlock* x = activations.blocks + at.first + static_cast<std::size_t>(block) * at.stride;
+  for (int j = 0; j < n; ++j, x += at.stride) {
+    unroll<kTokens>([&](auto t) INLAY_INLINE_LAMBDA { __builtin_prefetch(x + t.value, 0, 3); });
+  }
+}
+
 /// Adds n blocks from `block` on to the sums of all tokens, [n_panels][n_rows][kPanelRows], cut into the widest tiles.
 template <class Isa, class U>
 INLAY_INLINE void all_tokens(const Activations& activations, const Chunk* chunks, int n_panels, int block, int n,
@@ -243,6 +255,7 @@ INLAY_INLINE void all_tokens(const Activations& activations, const Chunk* chunks
     const int left = activations.n_rows - token;
     const int width = left_of_tile < left ? left_of_tile : left;
     const auto run = [&](auto tokens) INLAY_INLINE_LAMBDA {
+      prefetch_tokens<tokens.value>(activations, token + tokens.value, block, n);
       tile_of_panels<Isa, U, tokens.value>(chunks, n_panels, n, x, at.stride, block == 0,
                                            sums + offset_of(token, kPanelRows), sums_stride);
       token += tokens.value;
