@@ -1,6 +1,7 @@
 // How long each kind of step takes on the GPU: the kernels of one kind of all layers, captured as a graph and replayed,
 // so that every launch reads other weights. The last rows are whole passes.
-// Usage: inlay_cuda_steps MODEL.gguf [rows] [position]
+// Usage: inlay_cuda_steps MODEL.gguf [rows] [position] [tune]
+// With `tune`, the products are cut in every way first, and the fastest ways are printed.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -136,6 +137,37 @@ int main(int argc, char** argv) {
       return cudaSuccess;
     });
     print(name_of(kind), static_cast<int>(indices.size()), ms, bytes);
+  }
+  const bool tunes = argc > 4;
+  if (tunes) {
+    const auto time_shapes = [&](const char* name, const std::vector<int>& indices, bool gated) {
+      std::vector<std::pair<double, std::pair<int, int>>> found;
+      for (int warps = 1; warps <= 16; ++warps) {
+        for (int panels = gated ? 2 : 1; warps * panels <= 16; panels += gated ? 2 : 1) {
+          for (const int i : indices) device.set_shape(i, warps, panels);
+          const double ms = replay_ms(stream.get(), [&] {
+            cudaError_t error = cudaSuccess;
+            for (const int i : indices) {
+              error = i < 0 ? device.launch_head(0, std::min(n_rows, cuda::kLogitRows), stream.get())
+                            : device.launch(i, n_rows, stream.get());
+            }
+            return error;
+          });
+          found.push_back({1000.0 * ms / static_cast<double>(indices.size()), {warps, panels}});
+        }
+      }
+      std::sort(found.begin(), found.end());
+      std::printf("%s:", name);
+      for (std::size_t i = 0; i < std::min<std::size_t>(found.size(), 8); ++i) {
+        std::printf("  %dx%d %.2f", found[i].second.first, found[i].second.second, found[i].first);
+      }
+      std::printf("\n");
+      for (const int i : indices) device.set_shape(i, found[0].second.first, found[0].second.second);
+    };
+    for (const auto& [kind, indices] : steps) {
+      if (device.weight_bytes(indices[0]) > 0) time_shapes(name_of(kind), indices, kind == StepKind::kFeedForward);
+    }
+    time_shapes("head", {-1}, false);
   }
   const int n_logits = std::min(n_rows, cuda::kLogitRows);
   const Matrix& head = plan.tensors.matrix(plan.steps.back().matrix);

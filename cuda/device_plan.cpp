@@ -186,6 +186,11 @@ std::uint64_t DevicePlan::weight_bytes(int step) const {
   return bytes;
 }
 
+void DevicePlan::set_shape(int step, int warps_per_panel, int panels_per_block) {
+  MultiplyArgs& args = step < 0 ? head_ : steps_[static_cast<std::size_t>(step)].multiply;
+  cuda::set_shape(args, warps_per_panel, panels_per_block);
+}
+
 cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
   PlannedStep& planned = steps_[static_cast<std::size_t>(step)];
   switch (planned.kind) {

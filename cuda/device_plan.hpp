@@ -62,6 +62,9 @@ class DevicePlan {
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows.
   cudaError_t launch_head(int first, int n, cudaStream_t stream);
 
+  /// For tuning: how a multiplying step, or the head (-1), is cut (multiply.hpp).
+  void set_shape(int step, int warps_per_panel, int panels_per_block);
+
   [[nodiscard]] const Buffers& buffers() const { return buffers_; }
 
  private:

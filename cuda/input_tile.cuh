@@ -18,23 +18,17 @@ inline constexpr int kTileTokens = 4;  // of an operand: eight columns
 inline constexpr int kSumBytes = 24;
 inline constexpr int kSumsBytes = kSumBytes + 64 + 8;  // padded: the ints of neighbours lie in other banks
 
-/// Where a tile's parts lie in dynamic shared memory; `tokens` is 1, 2, 4 or 8.
-struct TileLayout {
-  int tokens = 1;
-  int n_records = 0;  // of 256 columns
-  InputKind kind = InputKind::kInt8;
+/// Of a step of 32 (integers), 16 (halves) or 8 (floats) columns of the operand.
+template <int kTokens>
+inline constexpr int kStepBytes = 2 * 32 * kTokens;
 
-  /// Steps of 32 (integers), 16 (halves) or 8 (floats) columns, 32 bytes a column of the operand.
-  [[nodiscard]] __host__ __device__ int step_bytes() const { return 2 * 32 * tokens; }
-  [[nodiscard]] __host__ __device__ int steps_of_record() const {
-    return kind == InputKind::kInt8 ? 8 : kind == InputKind::kTf32 ? 32 : 16;
-  }
-  [[nodiscard]] __host__ __device__ int scales_offset() const { return n_records * steps_of_record() * step_bytes(); }
-  [[nodiscard]] __host__ __device__ int squares_offset() const { return scales_offset() + 4 * n_records * tokens; }
-  [[nodiscard]] __host__ __device__ int sums_offset() const { return (squares_offset() + 4 * n_records * tokens + 7) & ~7; }
-  [[nodiscard]] __host__ __device__ int end() const {
-    return sums_offset() + (kind == InputKind::kInt8 ? n_records * tokens * kSumsBytes : 0);
-  }
+/// Where a tile's parts lie in dynamic shared memory, in bytes.
+struct TileLayout {
+  int n_records = 0;  // of 256 columns
+  int planes = 0;     // [steps][kStepBytes]
+  int scales = 0;     // float [token][record]
+  int squares = 0;    // float [token][record] sums of squares, of a normalised input
+  int sums = 0;       // [record][token][kSumsBytes], of integers
 };
 
 /// What is made of rows of floats: x, or x times the norm's weights; the norm's factor is left for the end.
@@ -72,39 +66,48 @@ __device__ __forceinline__ unsigned warp_max_bits(const Eight& e) {
   return __reduce_max_sync(0xFFFFFFFFU, most);
 }
 
-__device__ __forceinline__ unsigned pack_bytes(int a, int b, int c, int d) {
-  return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+inline constexpr unsigned kInfinityBits = 0x7F800000U;
+inline constexpr float kMostSteps = 32512.0F;  // 127 * 256: a coarse part of at most 127
+
+/// Bytes `which` of four words.
+template <int kWhich>
+__device__ __forceinline__ unsigned gather_bytes(const int* words) {
+  constexpr unsigned kTwo = kWhich | (4 + kWhich) << 4;
+  return __byte_perm(__byte_perm(words[0], words[1], kTwo), __byte_perm(words[2], words[3], kTwo), 0x5410);
 }
 
-inline constexpr float kMostSteps = 16256.0F;  // 127 * 128: a coarse part of at most 127
-inline constexpr unsigned kInfinityBits = 0x7F800000U;
-
-/// x = scale * (128 coarse + fine), |coarse| <= 127, -64 <= fine < 64, for 256 columns of a warp.
+/// x = scale * (256 coarse + fine), |coarse| <= 127, -128 <= fine < 128, for 256 columns of a warp.
+template <int kTokens>
 __device__ __forceinline__ void write_int8(const TileLayout& tile, unsigned char* shared, const Eight& e, int token,
                                            int record, int lane) {
   const unsigned most = warp_max_bits(e);
-  const float scale = most < kInfinityBits ? __uint_as_float(most) / kMostSteps : __uint_as_float(0x7FC00000U);
-  const float inverse = scale >= 0x1p-120F ? 1.0F / scale : 0.0F;
-  int coarse[8];
-  int fine[8];
-  int sum = 0;
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    const int q = __float2int_rn(e.v[i] * inverse);
-    coarse[i] = (q + 64) >> 7;
-    fine[i] = q - 128 * coarse[i];
-    sum += q;
-  }
-  unsigned char* step = shared + (record * 8 + lane / 4) * tile.step_bytes() + token * 64;
+  const float scale = most < kInfinityBits ? __uint_as_float(most) * (1.0F / kMostSteps) : __uint_as_float(0x7FC00000U);
+  const float inverse = scale >= 0x1p-120F ? __frcp_rn(scale) : 0.0F;
+  unsigned char* step = shared + tile.planes + (record * 8 + lane / 4) * kStepBytes<kTokens> + token * 64;
+  int sum_coarse = 0;
+  int sum_fine = 0;
 #pragma unroll
   for (int word = 0; word < 2; ++word) {  // columns 4 j ... 4 j + 3 of the 32: register j / 4 of lane j % 4
+    int fine[4];
+    int coarse[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      // The addition leaves the rounded number in the lower bits: its lowest byte is the fine part.
+      fine[i] = __float_as_int(fmaf(e.v[4 * word + i], inverse, 12582912.0F));
+      coarse[i] = fine[i] + 128;
+    }
     const int j = lane % 4 * 2 + word;
     auto* at = reinterpret_cast<unsigned*>(step + (j % 4 * 2 + j / 4) * 4);
-    at[0] = pack_bytes(coarse[4 * word], coarse[4 * word + 1], coarse[4 * word + 2], coarse[4 * word + 3]);
-    at[8] = pack_bytes(fine[4 * word], fine[4 * word + 1], fine[4 * word + 2], fine[4 * word + 3]);
+    const unsigned coarse_bytes = gather_bytes<1>(coarse);
+    const unsigned fine_bytes = gather_bytes<0>(fine);
+    at[0] = coarse_bytes;
+    at[8] = fine_bytes;
+    sum_coarse = __dp4a(static_cast<int>(coarse_bytes), 0x01010101, sum_coarse);
+    sum_fine = __dp4a(static_cast<int>(fine_bytes), 0x01010101, sum_fine);
   }
+  int sum = 256 * sum_coarse + sum_fine;
   sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 1);
-  unsigned char* sums = shared + tile.sums_offset() + (record * tile.tokens + token) * kSumsBytes;
+  unsigned char* sums = shared + tile.sums + (record * kTokens + token) * kSumsBytes;
   if (lane % 2 == 0) reinterpret_cast<int*>(sums + kSumBytes)[lane / 2] = sum;
   sum += __shfl_xor_sync(0xFFFFFFFFU, sum, 2);
   if (lane % 4 == 0) {  // sum = 2^14 high + 2^7 middle + low
@@ -114,19 +117,18 @@ __device__ __forceinline__ void write_int8(const TileLayout& tile, unsigned char
     sums[8 + lane / 4] = static_cast<unsigned char>(upper - 128 * high);
     sums[16 + lane / 4] = static_cast<unsigned char>(high);
   }
-  if (lane == 0) {
-    reinterpret_cast<float*>(shared + tile.scales_offset())[token * tile.n_records + record] = scale;
-  }
+  if (lane == 0) reinterpret_cast<float*>(shared + tile.scales)[token * tile.n_records + record] = scale;
 }
 
 /// x = scale * (coarse + fine) with halves, the scale a power of two.
+template <int kTokens>
 __device__ __forceinline__ void write_half(const TileLayout& tile, unsigned char* shared, const Eight& e, int token,
                                            int record, int lane) {
   const unsigned most = warp_max_bits(e) & kInfinityBits;
   const unsigned exponent = most > (20U << 23U) ? most - (10U << 23U) : 10U << 23U;
   const float scale = __uint_as_float(exponent);
   const float inverse = 1.0F / scale;
-  unsigned char* step = shared + (record * 16 + lane / 2) * tile.step_bytes() + token * 64;
+  unsigned char* step = shared + tile.planes + (record * 16 + lane / 2) * kStepBytes<kTokens> + token * 64;
 #pragma unroll
   for (int t = 0; t < 4; ++t) {
     const float2 x = {e.v[2 * t] * inverse, e.v[2 * t + 1] * inverse};
@@ -138,13 +140,14 @@ __device__ __forceinline__ void write_half(const TileLayout& tile, unsigned char
     at[8] = fine;
   }
   if (lane == 0) {
-    reinterpret_cast<float*>(shared + tile.scales_offset())[token * tile.n_records + record] = scale;
+    reinterpret_cast<float*>(shared + tile.scales)[token * tile.n_records + record] = scale;
   }
 }
 
+template <int kTokens>
 __device__ __forceinline__ void write_bfloat16(const TileLayout& tile, unsigned char* shared, const Eight& e, int token,
                                                int record, int lane) {
-  unsigned char* step = shared + (record * 16 + lane / 2) * tile.step_bytes() + token * 64;
+  unsigned char* step = shared + tile.planes + (record * 16 + lane / 2) * kStepBytes<kTokens> + token * 64;
 #pragma unroll
   for (int t = 0; t < 4; ++t) {
     const float2 x = {e.v[2 * t], e.v[2 * t + 1]};
@@ -156,15 +159,16 @@ __device__ __forceinline__ void write_bfloat16(const TileLayout& tile, unsigned 
     at[8] = fine;
   }
   if (lane == 0) {
-    reinterpret_cast<float*>(shared + tile.scales_offset())[token * tile.n_records + record] = 1.0F;
+    reinterpret_cast<float*>(shared + tile.scales)[token * tile.n_records + record] = 1.0F;
   }
 }
 
 __device__ __forceinline__ float upper_bits(float x) { return __uint_as_float(__float_as_uint(x) & 0xFFFFE000U); }
 
+template <int kTokens>
 __device__ __forceinline__ void write_tf32(const TileLayout& tile, unsigned char* shared, const Eight& e, int token,
                                            int record, int lane) {
-  unsigned char* step = shared + (record * 32 + lane) * tile.step_bytes() + token * 64;
+  unsigned char* step = shared + tile.planes + (record * 32 + lane) * kStepBytes<kTokens> + token * 64;
 #pragma unroll
   for (int i = 0; i < 8; ++i) {
     auto* at = reinterpret_cast<float*>(step + (i % 4 * 2 + i / 4) * 4);
@@ -173,49 +177,66 @@ __device__ __forceinline__ void write_tf32(const TileLayout& tile, unsigned char
     at[8] = e.v[i] - coarse;
   }
   if (lane == 0) {
-    reinterpret_cast<float*>(shared + tile.scales_offset())[token * tile.n_records + record] = 1.0F;
+    reinterpret_cast<float*>(shared + tile.scales)[token * tile.n_records + record] = 1.0F;
   }
 }
 
 }  // namespace detail
 
+/// The part of the input that no kernel writes: the norm's weights for a warp's first task. Loaded before the wait for the
+/// previous kernel, since it comes from far away.
+struct EarlyInput {
+  detail::Eight norm = {};
+  __device__ __forceinline__ EarlyInput(const TileLayout& tile, const InputRows& rows) {
+    const int record = static_cast<int>(threadIdx.x) / kWarp % tile.n_records;
+    const int col = record * kRecordColumns + static_cast<int>(threadIdx.x) % kWarp * 8;
+    if (rows.norm != nullptr && col < rows.n_cols) norm = detail::load_eight(rows.norm + col);
+  }
+};
+
+/// Adds up the squares of a task.
+__device__ __forceinline__ void store_squares(const TileLayout& tile, unsigned char* shared, float squares, int task) {
+  squares = detail::warp_sum(squares);
+  if (threadIdx.x % kWarp == 0) reinterpret_cast<float*>(shared + tile.squares)[task] = squares;
+}
+
 /// Fills the tile with the rows from `first_row` on; those that are not there become zeros. All warps of the block take
-/// part; a barrier must follow.
-template <InputKind kKind>
-__device__ __forceinline__ void fill_tile(const TileLayout& tile, unsigned char* shared, const InputRows& rows,
-                                          int first_row) {
+/// part; a barrier must follow. Returns the sum of squares of the lane's part of the warp's last task, which
+/// store_squares takes later, out of the way of the product.
+template <InputKind kKind, int kTokens>
+__device__ __forceinline__ float fill_tile(const TileLayout& tile, unsigned char* shared, const InputRows& rows,
+                                           const EarlyInput& early, int first_row) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int n_warps = static_cast<int>(blockDim.x) / kWarp;
-  for (int task = static_cast<int>(threadIdx.x) / kWarp; task < tile.tokens * tile.n_records; task += n_warps) {
-    const int token = task / tile.n_records;
-    const int record = task % tile.n_records;
+  const int first_task = static_cast<int>(threadIdx.x) / kWarp;
+  const int n_tasks = kTokens * tile.n_records;
+  float squares = 0.0F;
+  for (int task = first_task; task < n_tasks; task += n_warps) {
+    if (task != first_task && rows.norm != nullptr) store_squares(tile, shared, squares, task - n_warps);
+    const int token = kTokens == 1 ? 0 : task / tile.n_records;
+    const int record = task - token * tile.n_records;
     const int col = record * kRecordColumns + lane * 8;
     const int row = first_row + token;
     detail::Eight e = {};
-    float squares = 0.0F;
+    squares = 0.0F;
     if (row < rows.n_rows && col < rows.n_cols) {
       const int source = rows.row_map == nullptr ? row : rows.row_map[row];
       e = detail::load_eight(rows.x + static_cast<std::size_t>(source) * static_cast<std::size_t>(rows.n_cols) + col);
       if (rows.norm != nullptr) {
-        const detail::Eight weights = detail::load_eight(rows.norm + col);
+        const detail::Eight weights = task == first_task ? early.norm : detail::load_eight(rows.norm + col);
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          squares += e.v[i] * e.v[i];
+          squares = fmaf(e.v[i], e.v[i], squares);
           e.v[i] *= weights.v[i];
         }
       }
     }
-    if (rows.norm != nullptr) {
-      squares = detail::warp_sum(squares);
-      if (lane == 0) {
-        reinterpret_cast<float*>(shared + tile.squares_offset())[token * tile.n_records + record] = squares;
-      }
-    }
-    if constexpr (kKind == InputKind::kInt8) detail::write_int8(tile, shared, e, token, record, lane);
-    if constexpr (kKind == InputKind::kHalf) detail::write_half(tile, shared, e, token, record, lane);
-    if constexpr (kKind == InputKind::kBfloat16) detail::write_bfloat16(tile, shared, e, token, record, lane);
-    if constexpr (kKind == InputKind::kTf32) detail::write_tf32(tile, shared, e, token, record, lane);
+    if constexpr (kKind == InputKind::kInt8) detail::write_int8<kTokens>(tile, shared, e, token, record, lane);
+    if constexpr (kKind == InputKind::kHalf) detail::write_half<kTokens>(tile, shared, e, token, record, lane);
+    if constexpr (kKind == InputKind::kBfloat16) detail::write_bfloat16<kTokens>(tile, shared, e, token, record, lane);
+    if constexpr (kKind == InputKind::kTf32) detail::write_tf32<kTokens>(tile, shared, e, token, record, lane);
   }
+  return squares;
 }
 
 }  // namespace inlay::cuda

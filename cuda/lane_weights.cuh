@@ -10,27 +10,6 @@
 namespace inlay::cuda {
 namespace detail {
 
-/// Weights are read once: they shall not push anything out of the first-level cache. Volatile, so that the loads stay
-/// before the wait for the previous kernel.
-__device__ __forceinline__ uint4 load_vector(const void* p) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p));
-  return v;
-}
-__device__ __forceinline__ unsigned load_halves(const void* p, int n) {
-  unsigned v;
-  if (n == 2) {
-    asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(p));
-  } else {
-    unsigned short half;
-    asm volatile("ld.global.nc.u16 %0, [%1];" : "=h"(half) : "l"(p));
-    v = half;
-  }
-  return v;
-}
-
 __device__ __forceinline__ unsigned word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
 
 /// The kBits bits at position `from` of every byte, moved to position `to`.
@@ -67,21 +46,22 @@ struct LaneWeights {
   uint4 headers[2][R::kHeaderVectors];  // of rows g and g + 8
   unsigned halves[2];
 
-  __device__ __forceinline__ void load(const std::byte* record, int lane) {
+  /// From a record in shared memory.
+  __device__ __forceinline__ LaneWeights(const std::byte* record, int lane) {
 #pragma unroll
     for (int v = 0; v < R::kLowVectors + R::kHighVectors; ++v) {
-      planes[v] = detail::load_vector(record + (v * kWarp + lane) * 16);
+      planes[v] = *reinterpret_cast<const uint4*>(record + (v * kWarp + lane) * 16);
     }
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int row = lane / 4 + 8 * half;
 #pragma unroll
       for (int v = 0; v < R::kHeaderVectors; ++v) {
-        headers[half][v] = detail::load_vector(record + R::kHeaderOffset + (row * R::kHeaderVectors + v) * 16);
+        headers[half][v] = *reinterpret_cast<const uint4*>(record + R::kHeaderOffset + (row * R::kHeaderVectors + v) * 16);
       }
-      if constexpr (R::kHalves > 0) {
-        halves[half] = detail::load_halves(record + R::kHalvesOffset + row * 2 * R::kHalves, R::kHalves);
-      }
+      const std::byte* at = record + R::kHalvesOffset + row * 2 * R::kHalves;
+      if constexpr (R::kHalves == 1) halves[half] = *reinterpret_cast<const unsigned short*>(at);
+      if constexpr (R::kHalves == 2) halves[half] = *reinterpret_cast<const unsigned*>(at);
     }
   }
 
@@ -112,33 +92,36 @@ template <class Format>
 struct FloatLaneWeights {
   using R = Record<Format>;
   uint4 steps[R::kSteps];
-  __device__ __forceinline__ void load(const std::byte* record, int lane) {
+  __device__ __forceinline__ FloatLaneWeights(const std::byte* record, int lane) {
 #pragma unroll
-    for (int s = 0; s < R::kSteps; ++s) steps[s] = detail::load_vector(record + (s * kWarp + lane) * 16);
+    for (int s = 0; s < R::kSteps; ++s) steps[s] = *reinterpret_cast<const uint4*>(record + (s * kWarp + lane) * 16);
   }
 };
 
 /// Where a lane reads a tile, and which token its results belong to.
+template <int kTokens>
 struct TileLane {
+  static constexpr int kTiles = (kTokens + kTileTokens - 1) / kTileTokens;  // operands side by side
   const unsigned char* shared;
   TileLayout tile;
   int lane;
 
   /// Operand B of a step for tokens 4 n ... 4 n + 3. Columns of tokens that are not there repeat others.
   __device__ __forceinline__ uint2 operand(int step, int n) const {
-    const int columns = 2 * (tile.tokens < kTileTokens ? tile.tokens : kTileTokens);
-    const int column = (lane / 4) & (columns - 1);
-    return *reinterpret_cast<const uint2*>(shared + step * tile.step_bytes() + (n * 8 + column) * 32 + lane % 4 * 8);
+    constexpr int kColumns = 2 * (kTokens < kTileTokens ? kTokens : kTileTokens);
+    const int column = lane / 4 % kColumns;
+    return *reinterpret_cast<const uint2*>(shared + tile.planes + step * kStepBytes<kTokens> + (n * 8 + column) * 32 +
+                                           lane % 4 * 8);
   }
   __device__ __forceinline__ int token(int n) const {
     const int token = n * kTileTokens + lane % 4;
-    return token < tile.tokens ? token : 0;
+    return token < kTokens ? token : 0;
   }
   __device__ __forceinline__ float scale(int record, int n) const {
-    return reinterpret_cast<const float*>(shared + tile.scales_offset())[token(n) * tile.n_records + record];
+    return reinterpret_cast<const float*>(shared + tile.scales)[token(n) * tile.n_records + record];
   }
   __device__ __forceinline__ const unsigned char* sums(int record, int n) const {
-    return shared + tile.sums_offset() + (record * tile.tokens + token(n)) * kSumsBytes;
+    return shared + tile.sums + (record * kTokens + token(n)) * kSumsBytes;
   }
 };
 
@@ -159,7 +142,7 @@ struct IntSums {
     coarse[1] += c.z * second, fine[1] += c.w * second;
   }
   __device__ __forceinline__ float total(int row) const {
-    return fmaf(128.0F, static_cast<float>(coarse[row]), static_cast<float>(fine[row]));
+    return fmaf(256.0F, static_cast<float>(coarse[row]), static_cast<float>(fine[row]));
   }
 };
 
@@ -192,9 +175,10 @@ struct SixBitScales {
   }
 };
 
-template <int kTiles, class Format>
-__device__ __forceinline__ void add_six_bits(const LaneWeights<Format>& w, const TileLane& at, int record,
-                                             RowPair (&totals)[kTiles]) {
+template <int kTokens, class Format>
+__device__ __forceinline__ void add_six_bits(const LaneWeights<Format>& w, const TileLane<kTokens>& at, int record,
+                                             RowPair (&totals)[TileLane<kTokens>::kTiles]) {
+  constexpr int kTiles = TileLane<kTokens>::kTiles;
   const SixBitScales first(w.headers[0][0]);
   const SixBitScales second(w.headers[1][0]);
   IntSums sums[kTiles];
@@ -220,9 +204,10 @@ __device__ __forceinline__ void add_six_bits(const LaneWeights<Format>& w, const
 }
 
 /// Formats with scales of 16 columns.
-template <int kTiles, class Format>
-__device__ __forceinline__ void add_sixteens(const LaneWeights<Format>& w, const TileLane& at, int record,
-                                             RowPair (&totals)[kTiles]) {
+template <int kTokens, class Format>
+__device__ __forceinline__ void add_sixteens(const LaneWeights<Format>& w, const TileLane<kTokens>& at, int record,
+                                             RowPair (&totals)[TileLane<kTokens>::kTiles]) {
+  constexpr int kTiles = TileLane<kTokens>::kTiles;
   using R = Record<Format>;
   constexpr bool kNibbles = R::kScales == Scales::kNibbles;
   const auto scale_of = [&](int row, int group) {
@@ -263,9 +248,10 @@ __device__ __forceinline__ void add_sixteens(const LaneWeights<Format>& w, const
 }
 
 /// Formats with a half of scale, and maybe one of minimum, for 32 columns.
-template <int kTiles, class Format>
-__device__ __forceinline__ void add_halves(const LaneWeights<Format>& w, const TileLane& at, int record,
-                                           RowPair (&totals)[kTiles]) {
+template <int kTokens, class Format>
+__device__ __forceinline__ void add_halves(const LaneWeights<Format>& w, const TileLane<kTokens>& at, int record,
+                                           RowPair (&totals)[TileLane<kTokens>::kTiles]) {
+  constexpr int kTiles = TileLane<kTokens>::kTiles;
   using R = Record<Format>;
   constexpr bool kMinimums = R::kScales == Scales::kTwoHalves;
   RowPair values[kTiles];
@@ -277,8 +263,8 @@ __device__ __forceinline__ void add_halves(const LaneWeights<Format>& w, const T
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
       const int4 c = mma_bytes<R::kSigned>(a, at.operand(record * 8 + b, n));
-      values[n].first = fmaf(scale0, static_cast<float>(128 * c.x + c.y), values[n].first);
-      values[n].second = fmaf(scale1, static_cast<float>(128 * c.z + c.w), values[n].second);
+      values[n].first = fmaf(scale0, static_cast<float>(256 * c.x + c.y), values[n].first);
+      values[n].second = fmaf(scale1, static_cast<float>(256 * c.z + c.w), values[n].second);
       if constexpr (kMinimums) {
         constexpr float kBack = static_cast<float>(1 << R::kShift);  // the factor below is not of minimums
         const int* column_sums = reinterpret_cast<const int*>(at.sums(record, n) + kSumBytes);
@@ -300,9 +286,9 @@ __device__ __forceinline__ void add_halves(const LaneWeights<Format>& w, const T
 }  // namespace detail
 
 /// Adds a record's products with the tile to the lane's sums.
-template <int kTiles, class Format>
-__device__ __forceinline__ void add_record(const LaneWeights<Format>& w, const TileLane& at, int record,
-                                           RowPair (&totals)[kTiles]) {
+template <int kTokens, class Format>
+__device__ __forceinline__ void add_record(const LaneWeights<Format>& w, const TileLane<kTokens>& at, int record,
+                                           RowPair (&totals)[TileLane<kTokens>::kTiles]) {
   constexpr Scales kScales = Record<Format>::kScales;
   if constexpr (kScales == Scales::kSixBits) {
     detail::add_six_bits(w, at, record, totals);
@@ -313,9 +299,10 @@ __device__ __forceinline__ void add_record(const LaneWeights<Format>& w, const T
   }
 }
 
-template <int kTiles, class Format>
-__device__ __forceinline__ void add_record(const FloatLaneWeights<Format>& w, const TileLane& at, int record,
-                                           RowPair (&totals)[kTiles]) {
+template <int kTokens, class Format>
+__device__ __forceinline__ void add_record(const FloatLaneWeights<Format>& w, const TileLane<kTokens>& at, int record,
+                                           RowPair (&totals)[TileLane<kTokens>::kTiles]) {
+  constexpr int kTiles = TileLane<kTokens>::kTiles;
   using R = Record<Format>;
   float4 c[kTiles] = {};
 #pragma unroll

@@ -59,185 +59,258 @@ __device__ __forceinline__ void block_barrier() {
 template <class Format>
 using WeightsOfLane = std::conditional_t<Format::block_weights == 1, FloatLaneWeights<Format>, LaneWeights<Format>>;
 
-/// The sums of the lane's rows and tokens over the warp's records. The first records are on their way before the kernel
-/// waits for its input.
-template <int kTiles, class Format>
-__device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTask& task, const TileLayout& tile,
-                                         unsigned char* shared, RowPair (&totals)[kTiles]) {
-  constexpr int kAhead = 2;
+/// Where the block keeps what in dynamic shared memory, in bytes.
+struct SharedLayout {
+  TileLayout tile;
+  int partial = 0;     // float [warp][token][row]
+  int records = 0;     // of each warp
+  int warp_bytes = 0;  // of the records that a warp holds at a time
+  int bytes = 0;
+};
+
+__device__ __forceinline__ void copy_vector(unsigned char* to, const std::byte* from) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from));
+}
+__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Puts records of the warp's panel on their way to shared memory. They stand together in the matrix.
+__device__ __forceinline__ void fetch_records(const WarpTask& task, int begin, int end, unsigned char* to,
+                                              int record_bytes) {
+  const DeviceMatrix& matrix = task.part->matrix;
+  const std::byte* from = matrix.records + (static_cast<std::size_t>(task.panel) * static_cast<std::size_t>(matrix.n_records) +
+                                            static_cast<std::size_t>(begin)) *
+                                               static_cast<std::size_t>(record_bytes);
+  const int bytes = (end - begin) * record_bytes;
+  for (int at = lane_of_warp() * 16; at < bytes; at += kWarp * 16) copy_vector(to + at, from + at);
+}
+
+/// One output of the product: row of a part, row of the pass, and where its parts lie.
+struct Output {
+  int part = 0;
+  int slot = 0;   // of the block's panels
+  int token = 0;  // of the tile
+  int row = 0;
+  int row_of_pass = 0;
+  bool valid = false;
+};
+
+/// The output that a thread finishes in round `round`.
+template <int kTokens>
+__device__ __forceinline__ Output output_of_thread(const MultiplyArgs& args, int round) {
+  const bool gated = args.epilogue == Epilogue::kGated;
+  const int n_slots = gated ? args.shape.panels_per_block / 2 : args.shape.panels_per_block;
+  const int i = round * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
+  const bool inside = i < n_slots * kTokens * kPanelRows;
+  const int panel = inside ? i / kPanelRows : 0;  // [token][slot]
+  Output y;
+  y.token = kTokens == 1 ? 0 : panel / n_slots;
+  y.slot = (panel - y.token * n_slots) * (gated ? 2 : 1);
+  y.part = gated ? 0 : part_of(args, y.slot);
+  y.row = panel_of(args, y.part, y.slot) * kPanelRows + i % kPanelRows;
+  y.row_of_pass = static_cast<int>(blockIdx.y) * kTokens + y.token;
+  y.valid = inside && y.row < args.parts[y.part].matrix.n_rows && y.row_of_pass < args.n_rows;
+  return y;
+}
+
+template <int kTokens>
+using Totals = RowPair[TileLane<kTokens>::kTiles];
+
+/// The sums of the lane's rows and tokens over the warp's records, which are on their way before the kernel waits for its
+/// input.
+template <int kTokens, class Format>
+__device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
+                                         unsigned char* shared, Totals<kTokens>& totals) {
   using R = Record<Format>;
-  const int lane = lane_of_warp();
-  const std::byte* record = task.part->matrix.records +
-                            (static_cast<std::size_t>(task.panel) * static_cast<std::size_t>(task.part->matrix.n_records) +
-                             static_cast<std::size_t>(task.begin)) *
-                                R::kBytes;
-  WeightsOfLane<Format> weights[kAhead];
-#pragma unroll
-  for (int i = 0; i < kAhead; ++i) {
-    if (task.begin + i < task.end) weights[i].load(record + i * R::kBytes, lane);
-  }
-  wait_for_previous_kernel();
+  constexpr int kBytes = R::kBytes;
+  unsigned char* records = shared + layout.records + warp_of_block() * layout.warp_bytes;
+  const int n_held = layout.warp_bytes / kBytes;
+  fetch_records(task, task.begin, min(task.begin + n_held, task.end), records, kBytes);
   const InputRows rows{args.x, args.norm, args.row_map, args.n_rows, args.n_cols};
-  fill_tile<kInputKind<Format>>(tile, shared, rows, static_cast<int>(blockIdx.y) * tile.tokens);
+  const EarlyInput early(layout.tile, rows);
+  wait_for_previous_kernel();
+  const float squares = fill_tile<kInputKind<Format>, kTokens>(layout.tile, shared, rows, early,
+                                                               static_cast<int>(blockIdx.y) * kTokens);
+  wait_for_copies();
   block_barrier();
-  const TileLane at{shared, tile, lane};
-  for (int first = task.begin; first < task.end; first += kAhead) {
-#pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (first + i >= task.end) break;
-      add_record(weights[i], at, first + i, totals);
-      record += R::kBytes;
-      if (first + i + kAhead < task.end) weights[i].load(record + (kAhead - 1) * R::kBytes, lane);
+  const TileLane<kTokens> at{shared, layout.tile, lane_of_warp()};
+  for (int record = task.begin, held = 0; record < task.end; ++record, ++held) {
+    if (held == n_held) {
+      held = 0;
+      __syncwarp();
+      fetch_records(task, record, min(record + n_held, task.end), records, kBytes);
+      wait_for_copies();
+      __syncwarp();
     }
+    const auto* bytes = reinterpret_cast<const std::byte*>(records + held * kBytes);
+    add_record(WeightsOfLane<Format>(bytes, lane_of_warp()), at, record, totals);
+  }
+  const int n_warps = static_cast<int>(blockDim.x) / kWarp;
+  const int n_tasks = kTokens * layout.tile.n_records;
+  if (args.norm != nullptr && warp_of_block() < n_tasks) {
+    const int last = warp_of_block() + (n_tasks - 1 - warp_of_block()) / n_warps * n_warps;
+    store_squares(layout.tile, shared, squares, last);
   }
 }
 
-/// [warp][token][row]
-__device__ __forceinline__ float* partial_sums(const TileLayout& tile, unsigned char* shared) {
-  return reinterpret_cast<float*>(shared + ((tile.end() + 15) & ~15));
-}
-
-template <int kTiles>
-__device__ __forceinline__ void store_partial(const TileLayout& tile, unsigned char* shared,
-                                              const RowPair (&totals)[kTiles]) {
-  float* partial = partial_sums(tile, shared) + warp_of_block() * tile.tokens * kPanelRows;
+template <int kTokens>
+__device__ __forceinline__ void store_partial(const SharedLayout& layout, unsigned char* shared,
+                                              const Totals<kTokens>& totals) {
+  float* partial = reinterpret_cast<float*>(shared + layout.partial) + warp_of_block() * kTokens * kPanelRows;
   const int lane = lane_of_warp();
 #pragma unroll
-  for (int n = 0; n < kTiles; ++n) {
+  for (int n = 0; n < TileLane<kTokens>::kTiles; ++n) {
     const int token = n * kTileTokens + lane % 4;
-    if (token >= tile.tokens) continue;
+    if (token >= kTokens) continue;
     partial[token * kPanelRows + lane / 4] = totals[n].first;
     partial[token * kPanelRows + lane / 4 + 8] = totals[n].second;
   }
 }
 
+/// n floats `stride` apart, in their order; the loads do not wait for each other.
+__device__ __forceinline__ float sum_of(const float* values, int n, int stride) {
+  float sum = 0.0F;
+  for (int first = 0; first < n; first += 8) {
+    float loaded[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) loaded[i] = first + i < n ? values[(first + i) * stride] : 0.0F;
+#pragma unroll
+    for (const float value : loaded) sum += value;
+  }
+  return sum;
+}
+
 /// 1 / sqrt(mean of the squares + epsilon) of a token.
 __device__ __forceinline__ float norm_factor(const MultiplyArgs& args, const TileLayout& tile,
                                              const unsigned char* shared, int token) {
-  const float* squares = reinterpret_cast<const float*>(shared + tile.squares_offset()) + token * tile.n_records;
-  float sum = 0.0F;
-  for (int i = 0; i < tile.n_records; ++i) sum += squares[i];
-  return rsqrtf(sum / static_cast<float>(args.n_cols) + args.epsilon);
+  const auto* squares = reinterpret_cast<const float*>(shared + tile.squares) + token * tile.n_records;
+  return rsqrtf(sum_of(squares, tile.n_records, 1) / static_cast<float>(args.n_cols) + args.epsilon);
 }
 
-/// One output of the product: row of a part, token.
-struct Output {
-  int part = 0;
-  int row = 0;
-  int token = 0;  // row of the pass
-  float value = 0.0F;
-};
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0F + __expf(-x)); }
 
-__device__ __forceinline__ float silu(float x) { return x / (1.0F + __expf(-x)); }
-
-__device__ __forceinline__ void store_kv(const MultiplyArgs& args, const Output& y) {
+__device__ __forceinline__ void store_kv(const MultiplyArgs& args, const Output& y, float value) {
   const KvStore& kv = args.kv;
-  const PassRow row = kv.state.rows[y.token];
+  const PassRow row = kv.state.rows[y.row_of_pass];
   std::byte* page = kv.state.pages[row.first_page + row.position / 64];
   const int head = y.row / kv.layout.head_size;
-  const int col = y.row % kv.layout.head_size;
+  const int col = y.row - head * kv.layout.head_size;
   std::byte* at = page + kv.layout.offset(kv.layer, y.part - 1, head, row.position % 64);
   if (!kv.layout.quantised) {
-    reinterpret_cast<__half*>(at)[col] = __float2half_rn(y.value);
+    reinterpret_cast<__half*>(at)[col] = __float2half_rn(value);
     return;
   }
   // The warp holds 32 neighbours of the head: a block of Q8_0. Quants first, then the scales of the row.
-  const unsigned most = __reduce_max_sync(0xFFFFFFFFU, __float_as_uint(y.value) & 0x7FFFFFFFU);
+  const unsigned most = __reduce_max_sync(0xFFFFFFFFU, __float_as_uint(value) & 0x7FFFFFFFU);
   const float scale = __uint_as_float(most) / 127.0F;
   const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
-  reinterpret_cast<signed char*>(at)[col] = static_cast<signed char>(__float2int_rn(y.value * inverse));
+  reinterpret_cast<signed char*>(at)[col] = static_cast<signed char>(__float2int_rn(value * inverse));
   if (col % 32 == 0) reinterpret_cast<__half*>(at + kv.layout.head_size)[col / 32] = __float2half_rn(scale);
 }
 
 /// Neighbours of a head turned by the angle of the row's position. All lanes of a warp take part.
-__device__ __forceinline__ float rotated(const MultiplyArgs& args, const Output& y) {
+__device__ __forceinline__ float rotated(const MultiplyArgs& args, const Output& y, float value) {
   const KvStore& kv = args.kv;
-  const float other = __shfl_xor_sync(0xFFFFFFFFU, y.value, 1);
+  const float other = __shfl_xor_sync(0xFFFFFFFFU, value, 1);
   const int col = y.row % kv.layout.head_size;
-  if (col >= 2 * kv.n_pairs) return y.value;
-  const float2 angle = kv.state.rope[y.token * kv.n_pairs + col / 2];
-  return col % 2 == 0 ? y.value * angle.x - other * angle.y : y.value * angle.x + other * angle.y;
+  if (!y.valid || col >= 2 * kv.n_pairs) return value;
+  const float2 angle = kv.state.rope[y.row_of_pass * kv.n_pairs + col / 2];
+  return col % 2 == 0 ? value * angle.x - other * angle.y : value * angle.x + other * angle.y;
 }
 
-/// All lanes of a warp take part; `valid`: whether the lane's output is there.
-__device__ __forceinline__ void write_output(const MultiplyArgs& args, Output y, bool valid) {
-  const auto at = static_cast<std::size_t>(y.token) * static_cast<std::size_t>(args.out_stride) +
-                  static_cast<std::size_t>(y.row);
+/// All lanes of a warp take part.
+__device__ __forceinline__ void write_output(const MultiplyArgs& args, const Output& y, float value) {
+  float* out = args.out + static_cast<std::size_t>(y.row_of_pass) * static_cast<std::size_t>(args.out_stride) + y.row;
   switch (args.epilogue) {
     case Epilogue::kStore:
     case Epilogue::kGated:
-      if (valid) args.out[at] = y.value;
+      if (y.valid) *out = value;
       break;
     case Epilogue::kAdd:
-      if (valid) args.out[at] += y.value;
+      if (y.valid) *out += value;
       break;
     case Epilogue::kQkv:
-      if (y.part < 2) y.value = rotated(args, y);
+      if (y.part < 2) value = rotated(args, y, value);
+      if (!y.valid) break;  // the same for all lanes where they store a block together
       if (y.part == 0) {
-        if (valid) args.out[at] = y.value;
-      } else if (valid) {  // the same for all lanes where they store a block together
-        store_kv(args, y);
+        *out = value;
+      } else {
+        store_kv(args, y, value);
       }
       break;
   }
 }
 
-/// Adds up what the warps of each panel have, and hands it to the epilogue.
-__device__ __forceinline__ void finish(const MultiplyArgs& args, const TileLayout& tile, unsigned char* shared) {
-  const bool gated = args.epilogue == Epilogue::kGated;
-  const int n_slots = gated ? args.shape.panels_per_block / 2 : args.shape.panels_per_block;
-  const int n_outputs = n_slots * kPanelRows * tile.tokens;
-  const float* partial = partial_sums(tile, shared);
-  const auto sum_of = [&](int slot, int token, int row) {
-    float sum = 0.0F;
-    for (int w = 0; w < args.shape.warps_per_panel; ++w) {
-      sum += partial[((slot * args.shape.warps_per_panel + w) * tile.tokens + token) * kPanelRows + row];
-    }
-    return sum;
+/// Adds up what the warps of a panel have, and hands it to the epilogue.
+template <int kTokens>
+__device__ __forceinline__ void finish(const MultiplyArgs& args, const SharedLayout& layout, unsigned char* shared,
+                                       const Output& y) {
+  const auto* partial = reinterpret_cast<const float*>(shared + layout.partial);
+  const int n_warps = args.shape.warps_per_panel;
+  const float factor = args.norm == nullptr ? 1.0F : norm_factor(args, layout.tile, shared, y.token);
+  const auto value_of = [&](int part, int slot) {
+    const float* first = partial + (slot * n_warps * kTokens + y.token) * kPanelRows + threadIdx.x % kPanelRows;
+    const float sum = factor * sum_of(first, n_warps, kTokens * kPanelRows);
+    const float* bias = args.parts[part].bias;
+    return bias == nullptr || !y.valid ? sum : sum + bias[y.row];
   };
-  for (int first = 0; first < n_outputs; first += static_cast<int>(blockDim.x)) {
-    const int i = first + static_cast<int>(threadIdx.x);
-    const int in_slots = i % (n_slots * kPanelRows);
-    const int token = min(i / (n_slots * kPanelRows), tile.tokens - 1);
-    const int slot = in_slots / kPanelRows * (gated ? 2 : 1);
-    Output y;
-    y.part = gated ? 0 : part_of(args, slot);
-    y.row = panel_of(args, y.part, slot) * kPanelRows + in_slots % kPanelRows;
-    y.token = static_cast<int>(blockIdx.y) * tile.tokens + token;
-    const MultiplyPart& part = args.parts[y.part];
-    const bool valid = i < n_outputs && y.row < part.matrix.n_rows && y.token < args.n_rows;
-    const float factor = args.norm == nullptr ? 1.0F : norm_factor(args, tile, shared, token);
-    const auto value_of = [&](int which) {
-      const float* bias = args.parts[which].bias;
-      const float sum = factor * sum_of(slot + (gated ? which : 0), token, in_slots % kPanelRows);
-      return bias == nullptr || !valid ? sum : sum + bias[y.row];
-    };
-    y.value = value_of(y.part);
-    if (gated) y.value = silu(y.value) * value_of(1);
-    write_output(args, y, valid);
-  }
+  float value = value_of(y.part, y.slot);
+  if (args.epilogue == Epilogue::kGated) value = silu(value) * value_of(1, y.slot + 1);
+  write_output(args, y, value);
 }
 
-template <int kTiles>
-__global__ void __launch_bounds__(kMostWarps* kWarp, 1)
-    multiply_kernel(const __grid_constant__ MultiplyArgs args, const __grid_constant__ TileLayout tile) {
+template <int kTokens>
+__global__ void __launch_bounds__(kMostWarps* kWarp, 2)
+    multiply_kernel(const __grid_constant__ MultiplyArgs args, const __grid_constant__ SharedLayout layout) {
   extern __shared__ __align__(16) unsigned char shared[];
   allow_next_kernel();
   const WarpTask task = task_of_warp(args);
-  RowPair totals[kTiles];
+  Output y = output_of_thread<kTokens>(args, 0);
+  Totals<kTokens> totals = {};
   visit(task.part->matrix.format,
-        [&](auto traits) { run_warp<kTiles, decltype(traits)>(args, task, tile, shared, totals); });
-  store_partial(tile, shared, totals);
+        [&](auto traits) { run_warp<kTokens, decltype(traits)>(args, task, layout, shared, totals); });
+  store_partial<kTokens>(layout, shared, totals);
   block_barrier();
-  finish(args, tile, shared);
+  finish<kTokens>(args, layout, shared, y);
+  const int n_rounds = (args.shape.panels_per_block * kPanelRows * kTokens - 1) / static_cast<int>(blockDim.x);
+  for (int round = 1; round <= n_rounds; ++round) {
+    y = output_of_thread<kTokens>(args, round);
+    finish<kTokens>(args, layout, shared, y);
+  }
 }
 
-TileLayout layout_of(Format format, int n_cols, int tokens) {
-  return {tokens, (n_cols + kRecordColumns - 1) / kRecordColumns, record_info(format).input};
-}
+/// Of a block's records in shared memory: what is more comes when the first are done.
+constexpr int kMostRecordBytes = 96 * 1024;
 
-int shared_bytes(const TileLayout& tile, int n_warps) {
-  return ((tile.end() + 15) & ~15) + n_warps * tile.tokens * kPanelRows * static_cast<int>(sizeof(float));
+int aligned(int bytes) { return (bytes + 15) & ~15; }
+
+SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
+  const InputKind kind = record_info(args.parts[0].matrix.format).input;
+  const int n_records = (args.n_cols + kRecordColumns - 1) / kRecordColumns;
+  const int n_warps = args.shape.panels_per_block * args.shape.warps_per_panel;
+  constexpr int kFloat = sizeof(float);
+  SharedLayout layout;
+  const auto take = [&](int bytes) {
+    const int offset = layout.bytes;
+    layout.bytes += aligned(bytes);
+    return offset;
+  };
+  layout.tile.n_records = n_records;
+  layout.tile.scales = take(kFloat * n_records * tokens);
+  layout.tile.squares = take(kFloat * n_records * tokens);
+  layout.tile.sums = take(kind == InputKind::kInt8 ? kSumsBytes * n_records * tokens : 0);
+  layout.partial = take(kFloat * n_warps * tokens * kPanelRows);
+  const int steps_of_record = kind == InputKind::kInt8 ? 8 : kind == InputKind::kTf32 ? 32 : 16;
+  layout.tile.planes = take(n_records * steps_of_record * kStepBytes<1> * tokens);
+  for (int i = 0; i < args.n_parts; ++i) {
+    const DeviceMatrix& matrix = args.parts[i].matrix;
+    const int of_warp = (matrix.n_records + args.shape.warps_per_panel - 1) / args.shape.warps_per_panel;
+    const int bytes = static_cast<int>(record_info(matrix.format).bytes);
+    const int held = std::clamp(kMostRecordBytes / (n_warps * bytes), 1, of_warp);
+    layout.warp_bytes = std::max(layout.warp_bytes, held * bytes);
+  }
+  layout.records = take(n_warps * layout.warp_bytes);
+  return layout;
 }
 
 constexpr int kMostSharedBytes = 227 * 1024;  // of a block on compute capability 9.0
@@ -246,17 +319,33 @@ int most_shared_bytes() {
   int bytes = 0;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  return bytes;
+  return std::min(bytes, kMostSharedBytes);
 }
 
 }  // namespace
 
 bool multiply_fits(Format format, int n_cols) {
-  return shared_bytes(layout_of(format, n_cols, 1), kMostWarps) <= std::min(most_shared_bytes(), kMostSharedBytes);
+  MultiplyArgs args;
+  args.parts[0].matrix.format = format;
+  args.parts[0].matrix.n_records = records_of_row(format, n_cols);
+  args.n_cols = n_cols;
+  args.shape.panels_per_block = 2;  // a gate's
+  args.shape.warps_per_panel = kMostWarps / 2;
+  return layout_of(args, 1).bytes <= most_shared_bytes();
+}
+
+void set_shape(MultiplyArgs& args, int warps_per_panel, int panels_per_block) {
+  MultiplyShape& shape = args.shape;
+  const bool gated = args.epilogue == Epilogue::kGated;
+  shape = {panels_per_block, warps_per_panel, 0};
+  for (int i = 0; i < (gated ? 1 : args.n_parts); ++i) {
+    const int of_block = gated ? panels_per_block / 2 : panels_per_block;
+    args.parts[i].first_block = shape.n_blocks;
+    shape.n_blocks += (panels_of(args.parts[i].matrix.n_rows) + of_block - 1) / of_block;
+  }
 }
 
 void choose_shape(MultiplyArgs& args, int n_processors) {
-  MultiplyShape& shape = args.shape;
   const bool gated = args.epilogue == Epilogue::kGated;
   int n_panels = 0;
   int n_records = 1;
@@ -264,40 +353,34 @@ void choose_shape(MultiplyArgs& args, int n_processors) {
     n_panels += panels_of(args.parts[i].matrix.n_rows);
     n_records = std::max(n_records, args.parts[i].matrix.n_records);
   }
-  constexpr int kRecordsOfWarp = 2;
-  shape.warps_per_panel = std::clamp((n_records + kRecordsOfWarp - 1) / kRecordsOfWarp, 1, kMostWarps);
   // Pairs of panels where a block must hold both parts of a gate, or 32 neighbours of a head.
   const int step = gated || (args.epilogue == Epilogue::kQkv && args.kv.layout.quantised) ? 2 : 1;
-  if (step * shape.warps_per_panel > kMostWarps) shape.warps_per_panel = kMostWarps / step;
-  const int most = kMostWarps / shape.warps_per_panel;
-  shape.panels_per_block = std::clamp((n_panels + n_processors - 1) / n_processors / step * step, step, most / step * step);
-  shape.n_blocks = 0;
-  for (int i = 0; i < (gated ? 1 : args.n_parts); ++i) {
-    const int of_block = gated ? shape.panels_per_block / 2 : shape.panels_per_block;
-    args.parts[i].first_block = shape.n_blocks;
-    shape.n_blocks += (panels_of(args.parts[i].matrix.n_rows) + of_block - 1) / of_block;
-  }
+  constexpr int kRecordsOfWarp = 2;
+  const int warps = std::clamp((n_records + kRecordsOfWarp - 1) / kRecordsOfWarp, 1, kMostWarps / step);
+  const int panels = std::clamp(n_panels / n_processors / step * step, step, kMostWarps / warps / step * step);
+  set_shape(args, warps, panels);
 }
 
 cudaError_t prepare_multiply() {
-  const int bytes = std::min(most_shared_bytes(), kMostSharedBytes);
-  const cudaError_t error = cudaFuncSetAttribute(multiply_kernel<1>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  if (error != cudaSuccess) return error;
-  return cudaFuncSetAttribute(multiply_kernel<2>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  const int bytes = most_shared_bytes();
+  for (const auto kernel : {multiply_kernel<1>, multiply_kernel<2>, multiply_kernel<4>, multiply_kernel<8>}) {
+    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
 cudaError_t multiply(const MultiplyArgs& args, cudaStream_t stream) {
-  const int n_warps = args.shape.panels_per_block * args.shape.warps_per_panel;
-  const Format format = args.parts[0].matrix.format;
-  int tokens = args.n_rows == 1 ? 1 : args.n_rows == 2 ? 2 : args.n_rows <= kTileTokens ? kTileTokens : 2 * kTileTokens;
-  const int most = std::min(most_shared_bytes(), kMostSharedBytes);
-  while (tokens > 1 && shared_bytes(layout_of(format, args.n_cols, tokens), n_warps) > most) tokens /= 2;
-  const TileLayout tile = layout_of(format, args.n_cols, tokens);
+  int tokens = args.n_rows == 1 ? 1 : args.n_rows == 2 ? 2 : args.n_rows <= 4 ? 4 : 8;
+  SharedLayout layout = layout_of(args, tokens);
+  for (const int most = most_shared_bytes(); tokens > 1 && layout.bytes > most;) layout = layout_of(args, tokens /= 2);
+  const auto kernel = tokens == 1   ? multiply_kernel<1>
+                      : tokens == 2 ? multiply_kernel<2>
+                      : tokens == 4 ? multiply_kernel<4>
+                                    : multiply_kernel<8>;
   const dim3 grid(static_cast<unsigned>(args.shape.n_blocks), static_cast<unsigned>((args.n_rows + tokens - 1) / tokens));
-  const dim3 block(static_cast<unsigned>(n_warps * kWarp));
-  const auto bytes = static_cast<std::size_t>(shared_bytes(tile, n_warps));
-  return tokens > kTileTokens ? launch(multiply_kernel<2>, grid, block, bytes, stream, args, tile)
-                              : launch(multiply_kernel<1>, grid, block, bytes, stream, args, tile);
+  const dim3 block(static_cast<unsigned>(args.shape.panels_per_block * args.shape.warps_per_panel * kWarp));
+  return launch(kernel, grid, block, static_cast<std::size_t>(layout.bytes), stream, args, layout);
 }
 
 }  // namespace inlay::cuda

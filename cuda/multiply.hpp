@@ -64,6 +64,9 @@ struct MultiplyArgs {
 /// Cuts the parts of `args`, whose matrices and epilogue are set, and sets their first blocks.
 void choose_shape(MultiplyArgs& args, int n_processors);
 
+/// Cuts them as told: at most 16 warps a block, an even number of panels for kGated.
+void set_shape(MultiplyArgs& args, int warps_per_panel, int panels_per_block);
+
 /// Once for each device, before the first launch.
 cudaError_t prepare_multiply();
 

@@ -160,6 +160,38 @@ struct Joined {
   }
 };
 
+/// out = the ranges of each head joined, [n_heads, head_size]. `ranges`: [n_heads, stride, head_size + 2], the first n of
+/// each head. `weights`: [n_heads, kMostSplits] in shared memory.
+__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
+                                            float* weights, float* out) {
+  const int part_floats = head_size + 2;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  __syncthreads();  // `weights` may have been in use
+  for (int h = static_cast<int>(threadIdx.x) / kWarp; h < n_heads; h += kWarps) {
+    const float* parts = ranges + h * stride * part_floats;
+    float most = -INFINITY;
+    for (int i = lane; i < n; i += kWarp) most = fmaxf(most, parts[i * part_floats]);
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(kAll, most, offset));
+    float total = 0.0F;
+    for (int i = lane; i < n; i += kWarp) {
+      weights[h * kMostSplits + i] = weight_of(parts[i * part_floats], most);
+      total += weights[h * kMostSplits + i] * parts[i * part_floats + 1];
+    }
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(kAll, total, offset);
+    __syncwarp();
+    for (int i = lane; i < n; i += kWarp) weights[h * kMostSplits + i] /= total;
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < n_heads * head_size; i += kThreads) {
+    const int h = i / head_size;
+    const float* sums = ranges + h * stride * part_floats + 2 + i % head_size;
+    float sum = 0.0F;
+#pragma unroll 8
+    for (int split = 0; split < n; ++split) sum = fmaf(weights[h * kMostSplits + split], sums[split * part_floats], sum);
+    out[i] = sum;
+  }
+}
+
 struct HeadChunk {
   int kv_head;
   int first_head;  // of the query heads
@@ -195,21 +227,23 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
     for (int i = 0; i < kColumns; ++i) query[h].v[i] = q[col + i] * args.scale * 1.44269504F;
   }
   const int own = static_cast<int>(threadIdx.x) / kLanes;
-  // All lanes of a warp go round equally often, for the shuffles.
+  // The next positions are on their way while the current ones are seen. All lanes of a warp go round equally often, for
+  // the shuffles.
+  const auto load = [&](int position, Packed<kQuantised>& key, Packed<kQuantised>& value) {
+    key = value = {};
+    if (position >= range.end || !has_columns) return;
+    const std::byte* page = args.state.pages[row.first_page + position / 64];
+    key.load(page + args.layout.offset(args.layer, 0, chunk.kv_head, position % 64), col, head_size);
+    value.load(page + args.layout.offset(args.layer, 1, chunk.kv_head, position % 64), col, head_size);
+  };
+  Packed<kQuantised> next_key;
+  Packed<kQuantised> next_value;
+  load(range.begin + own, next_key, next_value);
   for (int first = range.begin; first < range.end; first += kAtOnce) {
-    const int position = first + own;
-    const bool there = position < range.end;
-    Columns key = {};
-    Columns value = {};
-    if (there && has_columns) {
-      const std::byte* page = args.state.pages[row.first_page + position / 64];
-      Packed<kQuantised> k;
-      Packed<kQuantised> v;
-      k.load(page + args.layout.offset(args.layer, 0, chunk.kv_head, position % 64), col, head_size);
-      v.load(page + args.layout.offset(args.layer, 1, chunk.kv_head, position % 64), col, head_size);
-      key = k.values();
-      value = v.values();
-    }
+    const bool there = first + own < range.end;
+    const Columns key = next_key.values();
+    const Columns value = next_value.values();
+    load(first + kAtOnce + own, next_key, next_value);
 #pragma unroll
     for (int h = 0; h < kHeads; ++h) {
       float score = 0.0F;
@@ -253,9 +287,9 @@ template <int kLanes, int kHeads, bool kQuantised>
 __global__ void __launch_bounds__(kThreads) attend_kernel(const __grid_constant__ AttendArgs args) {
   extern __shared__ float parts[];
   allow_next_kernel();
-  wait_for_previous_kernel();
-  const PassRow row = args.state.rows[blockIdx.z];
+  const PassRow row = args.state.rows[blockIdx.z];  // no kernel between the first and the last of a pass writes it
   const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y), args.n_splits);
+  wait_for_previous_kernel();
   if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
   const HeadChunk chunk = chunk_of_block<kHeads>(args);
   Seen<kHeads> seen;
@@ -285,10 +319,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const __grid_constant_
   }
   if (range.n_splits == 1) return;
   if (!is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) return;
-  for (int i = static_cast<int>(threadIdx.x); i < chunk.n_heads * head_size; i += kThreads) {
-    const Joined joined(ranges + i / head_size * args.n_splits * part_floats, range.n_splits, part_floats, i % head_size);
-    out[i] = joined.sum / joined.total;
-  }
+  join_ranges(ranges, chunk.n_heads, range.n_splits, args.n_splits, head_size, parts, out);
 }
 
 /// Query heads that a block takes at once.
@@ -301,7 +332,8 @@ cudaError_t launch_attend(const AttendArgs& args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
   const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks_of(group)), static_cast<unsigned>(args.n_splits),
                   static_cast<unsigned>(args.n_rows));
-  const auto bytes = sizeof(float) * static_cast<std::size_t>(kHeads * kWarps * (args.layout.head_size + 2));
+  const int floats = kHeads * std::max(kWarps * (args.layout.head_size + 2), kMostSplits);
+  const auto bytes = sizeof(float) * static_cast<std::size_t>(floats);
   return args.layout.quantised
              ? launch(attend_kernel<kLanes, kHeads, true>, grid, dim3(kThreads), bytes, stream, args)
              : launch(attend_kernel<kLanes, kHeads, false>, grid, dim3(kThreads), bytes, stream, args);
