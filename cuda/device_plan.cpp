@@ -21,7 +21,7 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.attention, count(batch_rows, spec.query_length()) * kFloat);
   visitor(buffers.hidden, count(batch_rows, spec.feed_forward_length) * kFloat);
   visitor(buffers.logits, count(kLogitRows, spec.vocab_size) * kFloat);
-  visitor(buffers.partial, count(kMostPartialRows, spec.query_length() + 2 * spec.n_heads) * kFloat);
+  visitor(buffers.partial, count(kMostPartialRows, spec.query_length() + 4 * spec.n_heads) * kFloat);
   visitor(buffers.arrived, count(batch_rows, spec.n_heads) * sizeof(unsigned));
   visitor(buffers.rows, count(batch_rows) * (sizeof(PassRow) + sizeof(std::int32_t)));
   visitor(buffers.rope, count(batch_rows, spec.rope.n_pairs) * 2 * kFloat);
@@ -98,6 +98,8 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
   for (const Step& step : plan.steps) {
     if (step.kind == StepKind::kHead) {
       device.head_ = device.plan_multiply(plan, step);
+      device.choose_.logits = buffers.logits.as<float>();
+      device.choose_.vocab_size = plan.spec.vocab_size;
     } else {
       device.steps_.push_back(device.plan_step(plan, step));
     }
@@ -172,7 +174,7 @@ DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, const Step& step
 
 void DevicePlan::set_state(const PassState& state) {
   for (PlannedStep& step : steps_) step.embed.state = step.multiply.kv.state = step.attend.state = state;
-  head_.kv.state = state;
+  head_.kv.state = choose_.state = state;
 }
 
 std::uint64_t DevicePlan::weight_bytes(int step) const {
@@ -219,6 +221,11 @@ cudaError_t DevicePlan::launch_head(int first, int n, cudaStream_t stream) {
   head_.n_rows = n;
   head_.row_map = head_.kv.state.logit_rows + first;
   return multiply(head_, stream);
+}
+
+cudaError_t DevicePlan::launch_choose(int n, cudaStream_t stream) {
+  choose_.n = n;
+  return choose(choose_, stream);
 }
 
 }  // namespace inlay::cuda

@@ -12,15 +12,13 @@
 #include "cuda/multiply.hpp"
 #include "cuda/pass_state.hpp"
 #include "cuda/step_attend.hpp"
+#include "cuda/step_choose.hpp"
 #include "cuda/step_embed.hpp"
 #include "cuda/weights.hpp"
 #include "model/plan.hpp"
 #include "runtime/backend.hpp"
 
 namespace inlay::cuda {
-
-/// Rows whose logits are computed and copied at a time.
-inline constexpr int kLogitRows = 8;
 
 /// What a pass works on, in device memory.
 struct Buffers {
@@ -29,7 +27,7 @@ struct Buffers {
   Memory attention;    // [batch_rows, Q]
   Memory hidden;       // [batch_rows, F]
   Memory logits;       // [kLogitRows, V]
-  Memory partial;      // [kMostPartialRows, Q + 2 * n_heads]
+  Memory partial;      // [kMostPartialRows, Q + 4 * n_heads]
   Memory arrived;      // [batch_rows, n_heads]
   Memory rows;         // PassRow [batch_rows], then the rows that want logits [batch_rows]
   Memory rope;         // [batch_rows, n_pairs] cosine and sine
@@ -62,6 +60,9 @@ class DevicePlan {
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows.
   cudaError_t launch_head(int first, int n, cudaStream_t stream);
 
+  /// The tokens of the first n rows of logits.
+  cudaError_t launch_choose(int n, cudaStream_t stream);
+
   /// For tuning: how a multiplying step, or the head (-1), is cut (multiply.hpp).
   void set_shape(int step, int warps_per_panel, int panels_per_block);
 
@@ -86,6 +87,7 @@ class DevicePlan {
   Buffers buffers_;
   std::vector<PlannedStep> steps_;
   MultiplyArgs head_;
+  ChooseArgs choose_;
 };
 
 }  // namespace inlay::cuda

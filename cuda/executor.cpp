@@ -38,7 +38,15 @@ Result<std::unique_ptr<Executor>> CudaExecutor::create(const Plan& plan, const E
   INLAY_TRY_ASSIGN(executor->device_,
                    DevicePlan::create(plan, options, executor->kv_.layout(), executor->stream_.get()));
   const Buffers& buffers = executor->device_.buffers();
-  INLAY_TRY_ASSIGN(executor->host_rows_, DevicePool::take(buffers.rows.bytes(), MemoryKind::kPinnedHost, "work buffers"));
+  for (Staging& staging : executor->staging_) {
+    INLAY_TRY_ASSIGN(staging.rows, DevicePool::take(buffers.rows.bytes(), MemoryKind::kPinnedHost, "work buffers"));
+    INLAY_TRY(staging.copied.create());
+  }
+  for (Event& done : executor->done_) INLAY_TRY(done.create());
+  constexpr std::size_t kTokenBytes = std::size_t{kChoiceRing} * kLogitRows * sizeof(std::int32_t);
+  INLAY_TRY_ASSIGN(executor->host_tokens_, DevicePool::take(kTokenBytes, MemoryKind::kPinnedHost, "work buffers"));
+  INLAY_TRY_ASSIGN(executor->n_chosen_, DevicePool::take(sizeof(unsigned), MemoryKind::kDevice, "work buffers"));
+  INLAY_TRY(check(cudaMemsetAsync(executor->n_chosen_.as(), 0, sizeof(unsigned), executor->stream_.get()), "work buffers"));
   INLAY_TRY_ASSIGN(executor->host_logits_,
                    DevicePool::take(buffers.logits.bytes(), MemoryKind::kPinnedHost, "work buffers"));
   return std::unique_ptr<Executor>(std::move(executor));
@@ -49,6 +57,8 @@ PassState CudaExecutor::state() const {
   state.rows = device_.buffers().rows.as<PassRow>();
   state.logit_rows = reinterpret_cast<std::int32_t*>(state.rows + options_.batch_rows);
   state.pages = page_table_.as<std::byte*>();
+  state.n_chosen = n_chosen_.as<unsigned>();
+  state.host_tokens = host_tokens_.as<std::int32_t>();
   state.rope = device_.buffers().rope.as<float2>();
   return state;
 }
@@ -59,13 +69,18 @@ Result<void> CudaExecutor::reserve_pages(int n_pages) {
   if (n_pages <= kv_.n_pages()) return {};
   const std::size_t bytes = count(n_pages) * sizeof(std::byte*);
   INLAY_TRY_ASSIGN(Memory table, DevicePool::take(bytes, MemoryKind::kDevice, "page table"));
-  INLAY_TRY_ASSIGN(Memory host, DevicePool::take(bytes, MemoryKind::kPinnedHost, "page table"));
+  std::array<Memory, 4> host;
+  for (Memory& memory : host) {
+    INLAY_TRY_ASSIGN(memory, DevicePool::take(bytes, MemoryKind::kPinnedHost, "page table"));
+  }
+  INLAY_TRY(check(cudaStreamSynchronize(stream_.get()), "CUDA pass"));  // nothing reads the tables that go
   INLAY_TRY(kv_.reserve(n_pages, stream_.get()));
   page_table_ = std::move(table);
-  host_pages_ = std::move(host);
-  n_uploaded_pages_ = 0;
+  for (std::size_t i = 0; i < host.size(); ++i) staging_[i].pages = std::move(host[i]);
+  uploaded_pages_.clear();
   device_.set_state(state());
   graphs_.clear();
+  choosing_ = {};
   return {};
 }
 
@@ -75,36 +90,49 @@ Result<void> CudaExecutor::copy_page(PageId from, PageId to) {
   return check(kv_.copy(from, to, stream_.get()), "KV cache");
 }
 
-/// Sends the rows of the pass, and the page table if it is another than before.
-Result<void> CudaExecutor::upload(const RowBatch& batch) {
-  auto** pages = host_pages_.as<std::byte*>();
-  std::size_t n_pages = 0;
-  bool changed = false;
+Result<CudaExecutor::Staging*> CudaExecutor::next_staging() {
+  Staging& staging = staging_[next_staging_];
+  next_staging_ = (next_staging_ + 1) % staging_.size();
+  INLAY_TRY(staging.copied.wait());
+  return &staging;
+}
+
+/// Sends the page table if it is another than before.
+Result<void> CudaExecutor::upload_pages(const RowBatch& batch, Staging& staging) {
   first_pages_.clear();
+  pages_.clear();
   for (const std::span<const PageId> table : batch.page_tables) {
-    first_pages_.push_back(static_cast<std::int32_t>(n_pages));
-    for (const PageId id : table) {
-      std::byte* page = kv_.page(id);
-      changed = changed || n_pages >= n_uploaded_pages_ || pages[n_pages] != page;
-      pages[n_pages++] = page;
-    }
+    first_pages_.push_back(static_cast<std::int32_t>(pages_.size()));
+    for (const PageId id : table) pages_.push_back(kv_.page(id));
   }
-  auto* rows = host_rows_.as<PassRow>();
-  auto* logit_rows = reinterpret_cast<std::int32_t*>(rows + options_.batch_rows);
-  std::int32_t n_rows = 0;
-  for (const Row& row : batch.rows) {
-    rows[n_rows] = {row.token, row.position, first_pages_[static_cast<std::size_t>(row.sequence)]};
-    if (row.want == Want::kLogits) *logit_rows++ = n_rows;
-    ++n_rows;
-  }
-  const auto bytes = static_cast<std::size_t>(reinterpret_cast<std::byte*>(logit_rows) - host_rows_.as());
-  INLAY_TRY(check(cudaMemcpyAsync(device_.buffers().rows.as(), host_rows_.as(), bytes, cudaMemcpyHostToDevice, stream_.get()),
+  if (pages_ == uploaded_pages_) return {};
+  const std::size_t bytes = pages_.size() * sizeof(std::byte*);
+  std::memcpy(staging.pages.as(), pages_.data(), bytes);
+  INLAY_TRY(check(cudaMemcpyAsync(page_table_.as(), staging.pages.as(), bytes, cudaMemcpyHostToDevice, stream_.get()),
                   "CUDA upload"));
-  if (!changed) return {};
-  n_uploaded_pages_ = n_pages;
-  return check(cudaMemcpyAsync(page_table_.as(), pages, n_pages * sizeof(std::byte*), cudaMemcpyHostToDevice,
-                               stream_.get()),
-               "CUDA upload");
+  uploaded_pages_ = pages_;
+  return {};
+}
+
+/// Sends what the device does not know of the pass yet.
+Result<void> CudaExecutor::upload(const RowBatch& batch) {
+  INLAY_TRY_ASSIGN(Staging* staging, next_staging());
+  INLAY_TRY(upload_pages(batch, *staging));
+  if (batch.rows.front().token != kChosenBefore) {
+    auto* rows = staging->rows.as<PassRow>();
+    auto* logit_rows = reinterpret_cast<std::int32_t*>(rows + options_.batch_rows);
+    std::int32_t n_rows = 0;
+    for (const Row& row : batch.rows) {
+      rows[n_rows] = {row.token, row.position, first_pages_[static_cast<std::size_t>(row.sequence)]};
+      if (row.want == Want::kLogits) *logit_rows++ = n_rows;
+      ++n_rows;
+    }
+    const auto bytes = static_cast<std::size_t>(reinterpret_cast<std::byte*>(logit_rows) - staging->rows.as());
+    INLAY_TRY(check(cudaMemcpyAsync(device_.buffers().rows.as(), staging->rows.as(), bytes, cudaMemcpyHostToDevice,
+                                    stream_.get()),
+                    "CUDA upload"));
+  }
+  return staging->copied.record(stream_.get());
 }
 
 Result<void> CudaExecutor::run_body(int n_rows) {
@@ -138,11 +166,39 @@ Result<void> CudaExecutor::run_head(int n_logits, const StepOutput& output) {
 Result<void> CudaExecutor::forward(const RowBatch& batch, const StepOutput& output) {
   const DeviceScope scope(options_.device_index);
   INLAY_TRY(scope.status());
+  latest_ = 0;
   INLAY_TRY(upload(batch));
   INLAY_TRY(run_body(static_cast<int>(batch.rows.size())));
   INLAY_TRY(run_head(static_cast<int>(output.logits.size()), output));
-  // The page-locked rows are filled anew by the next pass.
   return check(cudaStreamSynchronize(stream_.get()), "CUDA pass");
+}
+
+Result<void> CudaExecutor::run_choosing() {
+  if (!choosing_.is_captured()) {
+    INLAY_TRY(choosing_.capture(stream_.get(), [&] {
+      cudaError_t error = device_.launch_body(1, stream_.get());
+      if (error == cudaSuccess) error = device_.launch_head(0, 1, stream_.get());
+      return error == cudaSuccess ? device_.launch_choose(1, stream_.get()) : error;
+    }));
+  }
+  return choosing_.launch(stream_.get());
+}
+
+Result<PassId> CudaExecutor::start(const RowBatch& batch) {
+  const DeviceScope scope(options_.device_index);
+  INLAY_TRY(scope.status());
+  INLAY_TRY(upload(batch));
+  INLAY_TRY(run_choosing());
+  const Event& done = done_[n_started_ % kChoiceRing];
+  latest_ = ++n_started_;
+  INLAY_TRY(done.record(stream_.get()));
+  return latest_;
+}
+
+Result<TokenId> CudaExecutor::chosen(PassId pass) {
+  const auto slot = static_cast<std::size_t>((pass - 1) % kChoiceRing);
+  INLAY_TRY(done_[slot].wait());
+  return host_tokens_.as<const volatile std::int32_t>()[slot * kLogitRows];
 }
 
 }  // namespace inlay::cuda

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <map>
 #include <memory>
 #include <vector>
@@ -27,6 +28,10 @@ class CudaExecutor final : public Executor {
   static std::uint64_t work_bytes(const Plan& plan, const ExecutorOptions& options);
 
   Result<void> forward(const RowBatch& batch, const StepOutput& output) override;
+  [[nodiscard]] bool chooses_tokens() const override { return true; }
+  Result<PassId> start(const RowBatch& batch) override;
+  Result<TokenId> chosen(PassId pass) override;
+  [[nodiscard]] PassId latest_pass() const override { return latest_; }
   Result<void> reserve_pages(int n_pages) override;
   Result<void> copy_page(PageId from, PageId to) override;
   void discard_page(PageId /*page*/) override {}
@@ -35,8 +40,18 @@ class CudaExecutor final : public Executor {
   CudaExecutor(const Plan& plan, const ExecutorOptions& options);
   [[nodiscard]] PassState state() const;
 
+  /// Page-locked memory that a pass is uploaded from; `copied` tells when it may be filled anew.
+  struct Staging {
+    Memory rows;   // what Buffers::rows gets
+    Memory pages;  // what page_table_ gets
+    Event copied;
+  };
+
+  Result<Staging*> next_staging();
   Result<void> upload(const RowBatch& batch);
+  Result<void> upload_pages(const RowBatch& batch, Staging& staging);
   Result<void> run_body(int n_rows);
+  Result<void> run_choosing();
   Result<void> run_head(int n_logits, const StepOutput& output);
 
   const Plan& plan_;
@@ -45,12 +60,19 @@ class CudaExecutor final : public Executor {
   DevicePlan device_;
   KvMemory kv_;
   Memory page_table_;   // addresses of the pages of a pass's sequences, [reserved pages]
-  Memory host_rows_;    // page-locked: what Buffers::rows gets
-  Memory host_pages_;   // page-locked: what page_table_ gets
+  Memory n_chosen_;     // PassState::n_chosen
+  Memory host_tokens_;  // page-locked: PassState::host_tokens
   Memory host_logits_;  // page-locked: [kLogitRows, V]
-  std::size_t n_uploaded_pages_ = 0;   // that page_table_ holds as host_pages_ has them
-  std::vector<std::int32_t> first_pages_;  // of the pass's sequences
-  std::map<int, Graph> graphs_;            // of the body, by the number of rows
+  std::array<Staging, 4> staging_;
+  std::size_t next_staging_ = 0;
+  std::vector<std::byte*> uploaded_pages_;  // what page_table_ holds
+  std::vector<std::byte*> pages_;           // of the pass
+  std::vector<std::int32_t> first_pages_;   // of the pass's sequences
+  std::map<int, Graph> graphs_;             // of the body, by the number of rows
+  Graph choosing_;                          // a whole pass over one row
+  PassId n_started_ = 0;
+  PassId latest_ = 0;  // the pass started last, if no other has run since
+  std::array<Event, kChoiceRing> done_;  // of the passes started
 };
 
 }  // namespace inlay::cuda

@@ -82,7 +82,7 @@ __device__ __forceinline__ void write_int8(const TileLayout& tile, unsigned char
                                            int record, int lane) {
   const unsigned most = warp_max_bits(e);
   const float scale = most < kInfinityBits ? __uint_as_float(most) * (1.0F / kMostSteps) : __uint_as_float(0x7FC00000U);
-  const float inverse = scale >= 0x1p-120F ? __frcp_rn(scale) : 0.0F;
+  const float inverse = scale >= 0x1p-120F ? __fdividef(1.0F, scale) : 0.0F;
   unsigned char* step = shared + tile.planes + (record * 8 + lane / 4) * kStepBytes<kTokens> + token * 64;
   int sum_coarse = 0;
   int sum_fine = 0;

@@ -9,7 +9,8 @@
 namespace inlay::cuda {
 namespace {
 
-constexpr int kMostWarps = 16;  // of a block: with 128 registers a thread they fill a multiprocessor
+constexpr int kMostWarps = 16;  // of a block
+constexpr int kRegisters = 96;  // of a thread: with fewer the compiler spills, with more fewer blocks wait beside others
 
 /// The work of a warp: records [begin, end) of a panel.
 struct WarpTask {
@@ -113,6 +114,44 @@ __device__ __forceinline__ Output output_of_thread(const MultiplyArgs& args, int
   return y;
 }
 
+/// Where a row of the pass keeps the keys (plane 0) or values of a position and head.
+__device__ __forceinline__ std::byte* kv_row(const KvStore& kv, int row_of_pass, int plane, int head) {
+  const PassRow row = kv.state.rows[row_of_pass];
+  return kv.state.pages[row.first_page + row.position / 64] + kv.layout.offset(kv.layer, plane, head, row.position % 64);
+}
+
+/// What the epilogue reads besides the product, asked for early so that nothing waits for it at the end.
+struct EpilogueInput {
+  float bias = 0.0F;         // of the output's part
+  float second_bias = 0.0F;  // of a gate's other part
+  int head = 0;              // kQkv: of the output
+  int col = 0;               // of the head
+  std::byte* kv = nullptr;   // where the position's head is stored
+  float old = 0.0F;          // kAdd: what is added to
+  float2 angle = {1.0F, 0.0F};
+
+  /// Before the wait: what no kernel of the layer writes.
+  __device__ __forceinline__ void load_early(const MultiplyArgs& args, const Output& y) {
+    if (!y.valid) return;
+    if (args.parts[y.part].bias != nullptr) bias = args.parts[y.part].bias[y.row];
+    if (args.epilogue == Epilogue::kGated && args.parts[1].bias != nullptr) second_bias = args.parts[1].bias[y.row];
+    if (args.epilogue != Epilogue::kQkv) return;
+    head = y.row / args.kv.layout.head_size;
+    col = y.row - head * args.kv.layout.head_size;
+    if (y.part > 0) kv = kv_row(args.kv, y.row_of_pass, y.part - 1, head);
+  }
+  /// After it.
+  __device__ __forceinline__ void load_late(const MultiplyArgs& args, const Output& y) {
+    if (!y.valid) return;
+    if (args.epilogue == Epilogue::kAdd) {
+      old = args.out[static_cast<std::size_t>(y.row_of_pass) * static_cast<std::size_t>(args.out_stride) + y.row];
+    }
+    if (args.epilogue == Epilogue::kQkv && y.part < 2 && col < 2 * args.kv.n_pairs) {
+      angle = args.kv.state.rope[y.row_of_pass * args.kv.n_pairs + col / 2];
+    }
+  }
+};
+
 template <int kTokens>
 using Totals = RowPair[TileLane<kTokens>::kTiles];
 
@@ -120,7 +159,8 @@ using Totals = RowPair[TileLane<kTokens>::kTiles];
 /// input.
 template <int kTokens, class Format>
 __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
-                                         unsigned char* shared, Totals<kTokens>& totals) {
+                                         unsigned char* shared, const Output& y, EpilogueInput& epilogue,
+                                         Totals<kTokens>& totals) {
   using R = Record<Format>;
   constexpr int kBytes = R::kBytes;
   unsigned char* records = shared + layout.records + warp_of_block() * layout.warp_bytes;
@@ -129,6 +169,7 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
   const InputRows rows{args.x, args.norm, args.row_map, args.n_rows, args.n_cols};
   const EarlyInput early(layout.tile, rows);
   wait_for_previous_kernel();
+  epilogue.load_late(args, y);
   const float squares = fill_tile<kInputKind<Format>, kTokens>(layout.tile, shared, rows, early,
                                                                static_cast<int>(blockIdx.y) * kTokens);
   wait_for_copies();
@@ -184,98 +225,81 @@ __device__ __forceinline__ float sum_of(const float* values, int n, int stride) 
 __device__ __forceinline__ float norm_factor(const MultiplyArgs& args, const TileLayout& tile,
                                              const unsigned char* shared, int token) {
   const auto* squares = reinterpret_cast<const float*>(shared + tile.squares) + token * tile.n_records;
-  return rsqrtf(sum_of(squares, tile.n_records, 1) / static_cast<float>(args.n_cols) + args.epsilon);
+  return rsqrtf(fmaf(sum_of(squares, tile.n_records, 1), args.inverse_n_cols, args.epsilon));
 }
 
 __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0F + __expf(-x)); }
 
-__device__ __forceinline__ void store_kv(const MultiplyArgs& args, const Output& y, float value) {
-  const KvStore& kv = args.kv;
-  const PassRow row = kv.state.rows[y.row_of_pass];
-  std::byte* page = kv.state.pages[row.first_page + row.position / 64];
-  const int head = y.row / kv.layout.head_size;
-  const int col = y.row - head * kv.layout.head_size;
-  std::byte* at = page + kv.layout.offset(kv.layer, y.part - 1, head, row.position % 64);
-  if (!kv.layout.quantised) {
-    reinterpret_cast<__half*>(at)[col] = __float2half_rn(value);
+__device__ __forceinline__ void store_kv(const KvLayout& layout, const EpilogueInput& epilogue, float value) {
+  const int col = epilogue.col;
+  if (!layout.quantised) {
+    reinterpret_cast<__half*>(epilogue.kv)[col] = __float2half_rn(value);
     return;
   }
   // The warp holds 32 neighbours of the head: a block of Q8_0. Quants first, then the scales of the row.
   const unsigned most = __reduce_max_sync(0xFFFFFFFFU, __float_as_uint(value) & 0x7FFFFFFFU);
   const float scale = __uint_as_float(most) / 127.0F;
   const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
-  reinterpret_cast<signed char*>(at)[col] = static_cast<signed char>(__float2int_rn(value * inverse));
-  if (col % 32 == 0) reinterpret_cast<__half*>(at + kv.layout.head_size)[col / 32] = __float2half_rn(scale);
+  reinterpret_cast<signed char*>(epilogue.kv)[col] = static_cast<signed char>(__float2int_rn(value * inverse));
+  if (col % 32 == 0) reinterpret_cast<__half*>(epilogue.kv + layout.head_size)[col / 32] = __float2half_rn(scale);
 }
 
-/// Neighbours of a head turned by the angle of the row's position. All lanes of a warp take part.
-__device__ __forceinline__ float rotated(const MultiplyArgs& args, const Output& y, float value) {
-  const KvStore& kv = args.kv;
+/// Neighbours of a head turned by the angle. All lanes of a warp take part.
+__device__ __forceinline__ float rotated(const EpilogueInput& epilogue, float value) {
   const float other = __shfl_xor_sync(0xFFFFFFFFU, value, 1);
-  const int col = y.row % kv.layout.head_size;
-  if (!y.valid || col >= 2 * kv.n_pairs) return value;
-  const float2 angle = kv.state.rope[y.row_of_pass * kv.n_pairs + col / 2];
-  return col % 2 == 0 ? value * angle.x - other * angle.y : value * angle.x + other * angle.y;
+  const float2 angle = epilogue.angle;
+  return epilogue.col % 2 == 0 ? value * angle.x - other * angle.y : value * angle.x + other * angle.y;
 }
 
 /// All lanes of a warp take part.
-__device__ __forceinline__ void write_output(const MultiplyArgs& args, const Output& y, float value) {
+__device__ __forceinline__ void write_output(const MultiplyArgs& args, const Output& y, const EpilogueInput& epilogue,
+                                             float value) {
   float* out = args.out + static_cast<std::size_t>(y.row_of_pass) * static_cast<std::size_t>(args.out_stride) + y.row;
-  switch (args.epilogue) {
-    case Epilogue::kStore:
-    case Epilogue::kGated:
-      if (y.valid) *out = value;
-      break;
-    case Epilogue::kAdd:
-      if (y.valid) *out += value;
-      break;
-    case Epilogue::kQkv:
-      if (y.part < 2) value = rotated(args, y, value);
-      if (!y.valid) break;  // the same for all lanes where they store a block together
-      if (y.part == 0) {
-        *out = value;
-      } else {
-        store_kv(args, y, value);
-      }
-      break;
+  if (args.epilogue == Epilogue::kQkv) {
+    value = rotated(epilogue, value);  // values by no angle
+    if (y.valid && y.part > 0) store_kv(args.kv.layout, epilogue, value);  // as a block, all lanes or none are valid
   }
+  if (y.valid && (args.epilogue != Epilogue::kQkv || y.part == 0)) *out = epilogue.old + value;
 }
 
 /// Adds up what the warps of a panel have, and hands it to the epilogue.
 template <int kTokens>
 __device__ __forceinline__ void finish(const MultiplyArgs& args, const SharedLayout& layout, unsigned char* shared,
-                                       const Output& y) {
+                                       const Output& y, const EpilogueInput& epilogue) {
   const auto* partial = reinterpret_cast<const float*>(shared + layout.partial);
   const int n_warps = args.shape.warps_per_panel;
   const float factor = args.norm == nullptr ? 1.0F : norm_factor(args, layout.tile, shared, y.token);
-  const auto value_of = [&](int part, int slot) {
+  const auto value_of = [&](int slot, float bias) {
     const float* first = partial + (slot * n_warps * kTokens + y.token) * kPanelRows + threadIdx.x % kPanelRows;
-    const float sum = factor * sum_of(first, n_warps, kTokens * kPanelRows);
-    const float* bias = args.parts[part].bias;
-    return bias == nullptr || !y.valid ? sum : sum + bias[y.row];
+    return fmaf(factor, sum_of(first, n_warps, kTokens * kPanelRows), bias);
   };
-  float value = value_of(y.part, y.slot);
-  if (args.epilogue == Epilogue::kGated) value = silu(value) * value_of(1, y.slot + 1);
-  write_output(args, y, value);
+  float value = value_of(y.slot, epilogue.bias);
+  if (args.epilogue == Epilogue::kGated) value = silu(value) * value_of(y.slot + 1, epilogue.second_bias);
+  write_output(args, y, epilogue, value);
 }
 
 template <int kTokens>
-__global__ void __launch_bounds__(kMostWarps* kWarp, 2)
+__global__ void __maxnreg__(kRegisters)
     multiply_kernel(const __grid_constant__ MultiplyArgs args, const __grid_constant__ SharedLayout layout) {
   extern __shared__ __align__(16) unsigned char shared[];
   allow_next_kernel();
   const WarpTask task = task_of_warp(args);
   Output y = output_of_thread<kTokens>(args, 0);
+  EpilogueInput epilogue;
+  epilogue.load_early(args, y);
   Totals<kTokens> totals = {};
   visit(task.part->matrix.format,
-        [&](auto traits) { run_warp<kTokens, decltype(traits)>(args, task, layout, shared, totals); });
+        [&](auto traits) { run_warp<kTokens, decltype(traits)>(args, task, layout, shared, y, epilogue, totals); });
   store_partial<kTokens>(layout, shared, totals);
   block_barrier();
-  finish<kTokens>(args, layout, shared, y);
+  finish<kTokens>(args, layout, shared, y, epilogue);
   const int n_rounds = (args.shape.panels_per_block * kPanelRows * kTokens - 1) / static_cast<int>(blockDim.x);
   for (int round = 1; round <= n_rounds; ++round) {
     y = output_of_thread<kTokens>(args, round);
-    finish<kTokens>(args, layout, shared, y);
+    epilogue = {};
+    epilogue.load_early(args, y);
+    epilogue.load_late(args, y);
+    finish<kTokens>(args, layout, shared, y, epilogue);
   }
 }
 
@@ -355,9 +379,13 @@ void choose_shape(MultiplyArgs& args, int n_processors) {
   }
   // Pairs of panels where a block must hold both parts of a gate, or 32 neighbours of a head.
   const int step = gated || (args.epilogue == Epilogue::kQkv && args.kv.layout.quantised) ? 2 : 1;
-  constexpr int kRecordsOfWarp = 2;
-  const int warps = std::clamp((n_records + kRecordsOfWarp - 1) / kRecordsOfWarp, 1, kMostWarps / step);
-  const int panels = std::clamp(n_panels / n_processors / step * step, step, kMostWarps / warps / step * step);
+  // As measured: of a matrix that leaves processors idle every warp takes a record or two, so that it takes little time;
+  // of a large one many, so that few blocks prepare their input.
+  const bool small = n_panels < 4 * n_processors;
+  const int records_of_warp = small ? 2 : n_panels < 8 * n_processors ? 4 : 8;
+  const int warps = std::clamp((n_records + records_of_warp - 1) / records_of_warp, 1, kMostWarps / step);
+  const int most = kMostWarps / warps / step * step;
+  const int panels = std::clamp(small ? 2 : n_panels / n_processors / step * step, step, gated ? std::min(4, most) : most);
   set_shape(args, warps, panels);
 }
 
@@ -370,7 +398,8 @@ cudaError_t prepare_multiply() {
   return cudaSuccess;
 }
 
-cudaError_t multiply(const MultiplyArgs& args, cudaStream_t stream) {
+cudaError_t multiply(MultiplyArgs args, cudaStream_t stream) {
+  args.inverse_n_cols = 1.0F / static_cast<float>(args.n_cols);
   int tokens = args.n_rows == 1 ? 1 : args.n_rows == 2 ? 2 : args.n_rows <= 4 ? 4 : 8;
   SharedLayout layout = layout_of(args, tokens);
   for (const int most = most_shared_bytes(); tokens > 1 && layout.bytes > most;) layout = layout_of(args, tokens /= 2);

@@ -51,6 +51,7 @@ struct MultiplyArgs {
   const float* norm = nullptr;   // [n_cols]: x is normalised first; or null
   const int* row_map = nullptr;  // rows of x to take instead of 0, 1, 2 ...; or null
   float epsilon = 0.0F;
+  float inverse_n_cols = 0.0F;  // set by multiply
   int n_rows = 0;
   int n_cols = 0;
   float* out = nullptr;  // [n_rows, out_stride]
@@ -71,6 +72,6 @@ void set_shape(MultiplyArgs& args, int warps_per_panel, int panels_per_block);
 cudaError_t prepare_multiply();
 
 /// Asynchronous. The result of a row does not depend on the other rows.
-cudaError_t multiply(const MultiplyArgs& args, cudaStream_t stream);
+cudaError_t multiply(MultiplyArgs args, cudaStream_t stream);
 
 }  // namespace inlay::cuda

@@ -16,11 +16,19 @@ struct PassRow {
   std::int32_t first_page = 0;  // of the row's sequence, in PassState::pages
 };
 
+/// Rows whose logits are computed at a time.
+inline constexpr int kLogitRows = 8;
+
+/// Passes whose chosen tokens the host can still read.
+inline constexpr int kChoiceRing = 8;
+
 /// Device pointers to the state of the pass.
 struct PassState {
   PassRow* rows = nullptr;             // [n_rows]
   std::int32_t* logit_rows = nullptr;  // [n_logits] the rows that want logits
   std::byte** pages = nullptr;         // addresses of the pages of all sequences, one sequence after the other
+  unsigned* n_chosen = nullptr;         // passes that have chosen tokens
+  std::int32_t* host_tokens = nullptr;  // page-locked: [kChoiceRing, kLogitRows] what they chose
   float2* rope = nullptr;              // [n_rows, n_pairs] cosine and sine of the row's position, times the magnitude
 };
 

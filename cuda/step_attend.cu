@@ -18,7 +18,7 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kColumns = 8;          // of a head, a lane
-constexpr int kLeastPositions = 64;  // a range is not worth a block below
+constexpr int kLeastPositions = 32;  // a range is not worth a block below
 constexpr unsigned kAll = 0xFFFFFFFFU;
 
 /// The positions of a block.
@@ -114,57 +114,11 @@ __device__ __forceinline__ void see(Seen<kHeads>& seen, int h, float score, cons
   for (int i = 0; i < kColumns; ++i) seen.sum[h].v[i] = fmaf(seen.sum[h].v[i], keep, weight * value.v[i]);
 }
 
-/// Joins what lanes kLanes apart have seen.
-template <int kLanes, int kHeads>
-__device__ __forceinline__ void join_lanes(Seen<kHeads>& seen) {
-#pragma unroll
-  for (int offset = kLanes; offset < kWarp; offset *= 2) {
-#pragma unroll
-    for (int h = 0; h < kHeads; ++h) {
-      const float other = __shfl_xor_sync(kAll, seen.most[h], offset);
-      const float most = fmaxf(seen.most[h], other);
-      const float keep = weight_of(seen.most[h], most);
-      seen.most[h] = most;
-      seen.total[h] *= keep;
-      seen.total[h] += __shfl_xor_sync(kAll, seen.total[h], offset);
-#pragma unroll
-      for (int i = 0; i < kColumns; ++i) {
-        seen.sum[h].v[i] *= keep;
-        seen.sum[h].v[i] += __shfl_xor_sync(kAll, seen.sum[h].v[i], offset);
-      }
-    }
-  }
-}
-
-/// What the block's warps, or the ranges of a row, have of one head: largest score, total, sums of head_size values.
-struct Part {
-  const float* data;
-  __device__ __forceinline__ float most() const { return data[0]; }
-  __device__ __forceinline__ float total() const { return data[1]; }
-  __device__ __forceinline__ float sum(int col) const { return data[2 + col]; }
-};
-
-/// Parts `stride` floats apart, joined.
-struct Joined {
-  float most = -INFINITY;
-  float total = 0.0F;
-  float sum = 0.0F;
-  __device__ __forceinline__ Joined(const float* parts, int n, int stride, int col) {
-    for (int i = 0; i < n; ++i) most = fmaxf(most, Part{parts + i * stride}.most());
-    for (int i = 0; i < n; ++i) {
-      const Part part{parts + i * stride};
-      const float weight = weight_of(part.most(), most);
-      total += weight * part.total();
-      sum += weight * part.sum(col);
-    }
-  }
-};
-
-/// out = the ranges of each head joined, [n_heads, head_size]. `ranges`: [n_heads, stride, head_size + 2], the first n of
+/// out = the ranges of each head joined, [n_heads, head_size]. `ranges`: [n_heads, stride, 4 + head_size], the first n of
 /// each head. `weights`: [n_heads, kMostSplits] in shared memory.
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
                                             float* weights, float* out) {
-  const int part_floats = head_size + 2;
+  const int part_floats = head_size + 4;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   __syncthreads();  // `weights` may have been in use
   for (int h = static_cast<int>(threadIdx.x) / kWarp; h < n_heads; h += kWarps) {
@@ -182,13 +136,18 @@ __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, in
     for (int i = lane; i < n; i += kWarp) weights[h * kMostSplits + i] /= total;
   }
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < n_heads * head_size; i += kThreads) {
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < n_heads * head_size; i += 4 * kThreads) {
     const int h = i / head_size;
-    const float* sums = ranges + h * stride * part_floats + 2 + i % head_size;
-    float sum = 0.0F;
-#pragma unroll 8
-    for (int split = 0; split < n; ++split) sum = fmaf(weights[h * kMostSplits + split], sums[split * part_floats], sum);
-    out[i] = sum;
+    const float* sums = ranges + h * stride * part_floats + 4 + (i - h * head_size);
+    float4 sum = {};
+#pragma unroll 16
+    for (int split = 0; split < n; ++split) {
+      const float weight = weights[h * kMostSplits + split];
+      const float4 v = *reinterpret_cast<const float4*>(sums + split * part_floats);
+      sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
+      sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+    }
+    *reinterpret_cast<float4*>(out + i) = sum;
   }
 }
 
@@ -256,21 +215,71 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
   }
 }
 
-/// [head][warp][2 + head_size]
+/// What the groups of kLanes lanes have seen, in shared memory, and then their weights in the whole.
 template <int kLanes, int kHeads>
-__device__ __forceinline__ void store_warp(const Seen<kHeads>& seen, int head_size, float* parts) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
-  const int col = lane * kColumns;
-  if (lane >= kLanes || col >= head_size) return;
+struct Groups {
+  static constexpr int kGroups = kWarps * (kWarp / kLanes);
+  float* most;     // [kHeads, kGroups], later the weights
+  float* total;    // [kHeads, kGroups]
+  float* sums;     // [kHeads, kGroups, stride]
+  int stride;      // of sums: head_size, and four so that groups lie in other banks
+  float* largest;  // [kHeads] of all groups
+  float* whole;    // [kHeads] weighted totals
+
+  __device__ __forceinline__ Groups(float* shared, int head_size)
+      : most(shared),
+        total(most + kHeads * kGroups),
+        sums(total + kHeads * kGroups),
+        stride(head_size + 4),
+        largest(sums + kHeads * kGroups * stride),
+        whole(largest + kHeads) {}
+  static int floats(int head_size) { return kHeads * kGroups * (2 + head_size + 4) + 2 * kHeads; }
+
+  __device__ __forceinline__ void store(const Seen<kHeads>& seen, int head_size) {
+    const int group = static_cast<int>(threadIdx.x) / kLanes;
+    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    const int col = lane * kColumns;
 #pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    float* part = parts + (h * kWarps + warp) * (head_size + 2);
-    if (lane == 0) part[0] = seen.most[h], part[1] = seen.total[h];
-#pragma unroll
-    for (int i = 0; i < kColumns; ++i) part[2 + col + i] = seen.sum[h].v[i];
+    for (int h = 0; h < kHeads; ++h) {
+      if (lane == 0) most[h * kGroups + group] = seen.most[h], total[h * kGroups + group] = seen.total[h];
+      if (col >= head_size) continue;
+      auto* at = reinterpret_cast<float4*>(sums + (h * kGroups + group) * stride + col);
+      const float* v = seen.sum[h].v;
+      at[0] = {v[0], v[1], v[2], v[3]};
+      at[1] = {v[4], v[5], v[6], v[7]};
+    }
   }
-}
+
+  /// kGroups lanes for each head. A barrier stands before and after.
+  __device__ __forceinline__ void weigh() {
+    static_assert(kWarp % kGroups == 0);
+    for (int i = static_cast<int>(threadIdx.x); i < kHeads * kGroups; i += kThreads) {
+      const unsigned lanes = __activemask();  // whole groups of kGroups lanes
+      float highest = most[i];
+#pragma unroll
+      for (int offset = 1; offset < kGroups; offset *= 2) highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, offset));
+      const float weight = weight_of(most[i], highest);
+      float sum = weight * total[i];
+#pragma unroll
+      for (int offset = 1; offset < kGroups; offset *= 2) sum += __shfl_xor_sync(lanes, sum, offset);
+      most[i] = weight;
+      if (i % kGroups == 0) largest[i / kGroups] = highest, whole[i / kGroups] = sum;
+    }
+  }
+
+  /// Four neighbours of the head's weighted values.
+  __device__ __forceinline__ float4 joined(int h, int col) const {
+    float4 sum = {};
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      const float weight = most[h * kGroups + group];
+      const float4 v = *reinterpret_cast<const float4*>(sums + (h * kGroups + group) * stride + col);
+      sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
+      sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+    }
+    return sum;
+  }
+};
 
 /// True for the block that is the last of `n`, and then everything that the others wrote before is visible.
 __device__ __forceinline__ bool is_last(unsigned* arrived, int n) {
@@ -285,7 +294,7 @@ __device__ __forceinline__ bool is_last(unsigned* arrived, int n) {
 
 template <int kLanes, int kHeads, bool kQuantised>
 __global__ void __launch_bounds__(kThreads) attend_kernel(const __grid_constant__ AttendArgs args) {
-  extern __shared__ float parts[];
+  extern __shared__ __align__(16) float shared[];
   allow_next_kernel();
   const PassRow row = args.state.rows[blockIdx.z];  // no kernel between the first and the last of a pass writes it
   const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y), args.n_splits);
@@ -295,31 +304,35 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const __grid_constant_
   Seen<kHeads> seen;
   clear(seen);
   see_range<kLanes, kHeads, kQuantised>(args, chunk, row, range, seen);
-  join_lanes<kLanes>(seen);
   const int head_size = args.layout.head_size;
-  store_warp<kLanes, kHeads>(seen, head_size, parts);
+  Groups<kLanes, kHeads> groups(shared, head_size);
+  groups.store(seen, head_size);
+  __syncthreads();
+  groups.weigh();
   __syncthreads();
 
-  const int part_floats = head_size + 2;
+  // A range of a head: largest score, total, two unused, sums of the values.
+  const int part_floats = head_size + 4;
   const std::size_t first_head = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
                                  static_cast<std::size_t>(chunk.first_head);
   float* out = args.out + first_head * static_cast<std::size_t>(head_size);
   float* ranges = args.partial + first_head * static_cast<std::size_t>(args.n_splits * part_floats);
-  for (int i = static_cast<int>(threadIdx.x); i < chunk.n_heads * head_size; i += kThreads) {
+  for (int i = 4 * static_cast<int>(threadIdx.x); i < chunk.n_heads * head_size; i += 4 * kThreads) {
     const int h = i / head_size;
-    const int col = i % head_size;
-    const Joined joined(parts + h * kWarps * part_floats, kWarps, part_floats, col);
+    const int col = i - h * head_size;
+    const float4 sum = groups.joined(h, col);
     if (range.n_splits == 1) {
-      out[i] = joined.sum / joined.total;
+      const float inverse = 1.0F / groups.whole[h];
+      *reinterpret_cast<float4*>(out + i) = {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse};
     } else {
       float* part = ranges + (h * args.n_splits + static_cast<int>(blockIdx.y)) * part_floats;
-      if (col == 0) part[0] = joined.most, part[1] = joined.total;
-      part[2 + col] = joined.sum;
+      if (col == 0) part[0] = groups.largest[h], part[1] = groups.whole[h];
+      *reinterpret_cast<float4*>(part + 4 + col) = sum;
     }
   }
   if (range.n_splits == 1) return;
   if (!is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) return;
-  join_ranges(ranges, chunk.n_heads, range.n_splits, args.n_splits, head_size, parts, out);
+  join_ranges(ranges, chunk.n_heads, range.n_splits, args.n_splits, head_size, shared, out);
 }
 
 /// Query heads that a block takes at once.
@@ -332,7 +345,7 @@ cudaError_t launch_attend(const AttendArgs& args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
   const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks_of(group)), static_cast<unsigned>(args.n_splits),
                   static_cast<unsigned>(args.n_rows));
-  const int floats = kHeads * std::max(kWarps * (args.layout.head_size + 2), kMostSplits);
+  const int floats = std::max(Groups<kLanes, kHeads>::floats(args.layout.head_size), kHeads * kMostSplits);
   const auto bytes = sizeof(float) * static_cast<std::size_t>(floats);
   return args.layout.quantised
              ? launch(attend_kernel<kLanes, kHeads, true>, grid, dim3(kThreads), bytes, stream, args)

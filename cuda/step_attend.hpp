@@ -23,7 +23,7 @@ struct AttendArgs {
   float scale = 1.0F;          // of the scores
   const float* query = nullptr;  // [n_rows, n_heads, head_size]
   float* out = nullptr;          // the same
-  float* partial = nullptr;      // [n_rows, n_heads, n_splits, head_size + 2]
+  float* partial = nullptr;      // [n_rows, n_heads, n_splits, 4 + head_size]
   unsigned* arrived = nullptr;   // [n_rows, n_heads], zeros; zeros again afterwards
 };
 

@@ -26,6 +26,24 @@ class Stream {
   cudaStream_t stream_ = nullptr;
 };
 
+/// A point in a stream's work.
+class Event {
+ public:
+  Event() noexcept = default;
+  ~Event() {
+    if (event_ != nullptr) cudaEventDestroy(event_);
+  }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  Result<void> create() { return check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "CUDA event"); }
+  Result<void> record(cudaStream_t stream) const { return check(cudaEventRecord(event_, stream), "CUDA event"); }
+  /// Returns when the stream's work up to the latest record is done; at once if there was none.
+  [[nodiscard]] Result<void> wait() const { return check(cudaEventSynchronize(event_), "CUDA pass"); }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 /// Work of a stream, captured once and launched as often as wanted.
 class Graph {
  public:
@@ -53,6 +71,7 @@ class Graph {
     if (captured != nullptr) cudaGraphDestroy(captured);
     return check(error, "CUDA graph");
   }
+  [[nodiscard]] bool is_captured() const { return graph_ != nullptr; }
   Result<void> launch(cudaStream_t stream) const { return check(cudaGraphLaunch(graph_, stream), "CUDA graph"); }
 
  private:

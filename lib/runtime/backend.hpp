@@ -36,6 +36,13 @@ enum class RowKind : std::uint8_t {
   kBulk,    // with others in one call, as prompts do: there are many, and how many a second is what counts
 };
 
+/// Row::token of a pass that follows another one of the same row before the host knows its token: the token that the
+/// latest pass chose.
+inline constexpr TokenId kChosenBefore = -1;
+
+/// Names a pass that an executor has started.
+using PassId = std::uint64_t;
+
 /// One token of one sequence.
 struct Row {
   TokenId token = 0;
@@ -65,6 +72,17 @@ class Executor {
 
   /// Evaluates at most `batch_rows` rows.
   virtual Result<void> forward(const RowBatch& batch, const StepOutput& output) = 0;
+
+  /// Whether `start` works: the device takes the highest logit itself, so that passes follow each other without the host.
+  [[nodiscard]] virtual bool chooses_tokens() const { return false; }
+  /// Starts a pass over one row that wants logits, and returns before it is done. Its token may be kChosenBefore if the
+  /// latest pass was one of the same sequence, at the position before. Passes run in the order of their calls.
+  virtual Result<PassId> start(const RowBatch& batch);
+  /// The token with the highest logit (the lowest id among equals) of a pass, once it is done; of the latest eight passes
+  /// that were started.
+  virtual Result<TokenId> chosen(PassId pass);
+  /// Of the pass that was started last.
+  [[nodiscard]] virtual PassId latest_pass() const { return 0; }
 
   /// Makes the pages [0, n_pages) usable. The ids and contents of pages stay. kOutOfMemory leaves the executor as it
   /// was.

@@ -67,6 +67,7 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
     std::vector<Before> before;
     for (const Entry& entry : entries) {
       Session::Impl* session = entry.session->impl();
+      session->settle();
       sessions.push_back(session);
       before.push_back({session, session->tokens.size(), session->evaluated, session->logits_valid});
       INLAY_TRY(entry.kind == EntryKind::kStep ? session->check_step() : session->check_append(entry.tokens));

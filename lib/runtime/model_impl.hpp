@@ -6,6 +6,7 @@
 #include <optional>
 
 #include <inlay/model.hpp>
+#include <inlay/session.hpp>
 
 #include "base/log.hpp"
 #include "base/mapped_file.hpp"
@@ -35,6 +36,7 @@ class Model::Impl {
   std::unique_ptr<Executor> executor;
   KvPages pages;
   Scheduler scheduler;
+  const Session::Impl* last_stepper = nullptr;  // the session that took the last step on a device that chooses tokens
 
   Impl(MappedFile mapped, gguf::File parsed, Plan planned)
       : file(std::move(mapped)), gguf(std::move(parsed)), plan(std::move(planned)) {}

@@ -61,13 +61,11 @@ Sampler::Sampler(const SamplingOptions& options, int vocab_size)
       counts_(static_cast<std::size_t>(vocab_size)) {}
 
 TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> history) {
-  const bool penalises =
-      options_.repetition_penalty != 1.0F || options_.frequency_penalty != 0.0F || options_.presence_penalty != 0.0F;
-  if (options_.temperature == 0.0F && !penalises) return highest(logits);
+  if (is_greedy()) return highest(logits);
 
   n_candidates_ = logits.size();
   for (std::size_t i = 0; i < n_candidates_; ++i) candidates_[i] = {ranked(logits[i]), static_cast<TokenId>(i)};
-  if (penalises) apply_penalties(history);
+  if (penalises()) apply_penalties(history);
 
   if (options_.temperature == 0.0F) {
     const auto end = candidates_.begin() + static_cast<std::ptrdiff_t>(n_candidates_);

@@ -24,6 +24,9 @@ class Sampler {
   /// `logits` [vocab_size]; `history`: the session's tokens so far, for the penalties.
   TokenId sample(std::span<const float> logits, std::span<const TokenId> history);
 
+  /// Whether `sample` takes the highest logit, whatever the history, and uses no random numbers.
+  [[nodiscard]] bool is_greedy() const noexcept { return options_.temperature == 0.0F && !penalises(); }
+
   [[nodiscard]] const SamplingOptions& options() const noexcept { return options_; }
 
  private:
@@ -32,6 +35,10 @@ class Sampler {
     TokenId token = 0;
   };
 
+  [[nodiscard]] bool penalises() const noexcept {
+    return options_.repetition_penalty != 1.0F || options_.frequency_penalty != 0.0F ||
+           options_.presence_penalty != 0.0F;
+  }
   void apply_penalties(std::span<const TokenId> history);
   void keep_top_k();
   void keep_top_p();

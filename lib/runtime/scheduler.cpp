@@ -5,32 +5,12 @@
 
 #include "base/guard.hpp"
 #include "base/try.hpp"
-#include "runtime/kv_pages.hpp"
 #include "runtime/session_impl.hpp"
 
 namespace inlay {
 namespace {
 
 int pending(const Session::Impl& session) { return static_cast<int>(session.tokens.size()) - session.evaluated; }
-
-/// Gives the session pages of its own for positions [evaluated, evaluated + n): new ones at the end, and a copy of the
-/// last one when it is partly filled and shared with a fork.
-Result<void> prepare_pages(Session::Impl& session, int n) {
-  Model::Impl& model = *session.model;
-  if (session.evaluated % kKvPagePositions != 0 && model.pages.is_shared(session.pages.back())) {
-    const PageId own = model.pages.take();
-    const auto copied = model.executor->copy_page(session.pages.back(), own);
-    if (!copied.ok()) {
-      model.pages.release(own);
-      return copied.status();
-    }
-    model.pages.release(session.pages.back());
-    session.pages.back() = own;
-  }
-  const auto needed = static_cast<std::size_t>(pages_for(session.evaluated + n));
-  while (session.pages.size() < needed) session.pages.push_back(model.pages.take());
-  return {};
-}
 
 Result<void> check_cancelled(std::span<Session::Impl* const> sessions) {
   for (Session::Impl* session : sessions) {
@@ -44,7 +24,7 @@ Result<void> check_cancelled(std::span<Session::Impl* const> sessions) {
 /// Appends up to `room` pending rows of the session.
 Result<void> Scheduler::add_rows(Session::Impl& session, int room) {
   const int n = std::min(room, pending(session));
-  INLAY_TRY(prepare_pages(session, n));
+  INLAY_TRY(session.prepare_pages(n));
   const auto sequence = static_cast<std::int32_t>(sessions_.size());
   for (int i = 0; i < n; ++i) {
     const int position = session.evaluated + i;

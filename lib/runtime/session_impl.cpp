@@ -2,6 +2,7 @@
 
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "base/try.hpp"
 #include "runtime/kv_pages.hpp"
@@ -20,6 +21,7 @@ Session::Impl::Impl(std::shared_ptr<Model::Impl> shared_model, const Sampler& fi
 Session::Impl::~Impl() {
   const std::lock_guard lock(model->mutex);
   restore(0, 0);
+  if (model->last_stepper == this) model->last_stepper = nullptr;
   model->pages.withdraw(promised_pages);
 }
 
@@ -41,6 +43,7 @@ Result<std::unique_ptr<Session::Impl>> Session::Impl::create(std::shared_ptr<Mod
 }
 
 Result<std::unique_ptr<Session::Impl>> Session::Impl::fork() {
+  settle();
   INLAY_TRY_ASSIGN(std::unique_ptr<Impl> copy, create(model, sampler, context_length));
   const std::lock_guard lock(model->mutex);
   copy->tokens.assign(tokens.begin(), tokens.end());
@@ -63,6 +66,29 @@ void Session::Impl::restore(std::size_t length, int first_pending) noexcept {
     if (model->pages.release(pages.back()) && length == 0) model->executor->discard_page(pages.back());
     pages.pop_back();
   }
+}
+
+Result<void> Session::Impl::prepare_pages(int n) {
+  if (evaluated % kKvPagePositions != 0 && model->pages.is_shared(pages.back())) {
+    const PageId own = model->pages.take();
+    const auto copied = model->executor->copy_page(pages.back(), own);
+    if (!copied.ok()) {
+      model->pages.release(own);
+      return copied.status();
+    }
+    model->pages.release(pages.back());
+    pages.back() = own;
+  }
+  const auto needed = static_cast<std::size_t>(pages_for(evaluated + n));
+  while (pages.size() < needed) pages.push_back(model->pages.take());
+  return {};
+}
+
+void Session::Impl::settle() noexcept {
+  if (ahead == 0) return;
+  const std::lock_guard lock(model->mutex);
+  ahead = 0;  // what the pass writes is written again, or lies in pages that are free: passes run in their order
+  restore(tokens.size(), evaluated);
 }
 
 Result<void> Session::Impl::check_append(std::span<const TokenId> appended) const {
@@ -94,6 +120,7 @@ Result<void> Session::Impl::check_step() const {
 
 Result<void> Session::Impl::prefill(std::span<const TokenId> appended) {
   INLAY_TRY(check_append(appended));
+  settle();
   const std::size_t old_length = tokens.size();
   const int old_evaluated = evaluated;
   const bool had_logits = logits_valid;
@@ -109,6 +136,7 @@ Result<void> Session::Impl::prefill(std::span<const TokenId> appended) {
 
 Result<std::span<const float>> Session::Impl::current_logits() {
   if (tokens.empty()) return Status(StatusCode::kInvalidArgument, "logits: the session has no tokens yet");
+  settle();
   if (!logits_valid) {
     Impl* const self = this;
     INLAY_TRY(Scheduler::evaluate({&self, 1}));
@@ -119,8 +147,53 @@ Result<std::span<const float>> Session::Impl::current_logits() {
 Result<TokenId> Session::Impl::step() {
   INLAY_TRY(check_step());
   if (take_cancel()) return Status(StatusCode::kCancelled, "the session was cancelled");
+  if (sampler.is_greedy() && model->executor->chooses_tokens()) return step_ahead();
   INLAY_TRY(current_logits());
   return sample_next();
+}
+
+Result<PassId> Session::Impl::start_pass(TokenId token, int position) {
+  INLAY_TRY(prepare_pages(position + 1 - evaluated));
+  const Row row{token, position, 0, Want::kLogits, RowKind::kSingle};
+  const std::span<const PageId> table = pages;
+  return model->executor->start({{&row, 1}, {&table, 1}});
+}
+
+Result<TokenId> Session::Impl::step_ahead() {
+  bool alone = false;  // no other session has taken a step since this one's last
+  bool runs_ahead = false;
+  {
+    const std::lock_guard lock(model->mutex);
+    alone = std::exchange(model->last_stepper, this) == this;
+    runs_ahead = ahead != 0 && model->executor->latest_pass() == ahead;
+    if (runs_ahead) return take_ahead();
+  }
+  INLAY_TRY(current_logits());
+  const TokenId token = sample_next();
+  if (!alone) return token;
+  const std::lock_guard lock(model->mutex);
+  const auto started = start_pass(token, static_cast<int>(tokens.size()) - 1);
+  if (started.ok()) {
+    ahead = *started;
+  } else {
+    restore(tokens.size(), evaluated);  // the next step tries again, and reports what fails
+  }
+  return token;
+}
+
+Result<TokenId> Session::Impl::take_ahead() {
+  const PassId current = std::exchange(ahead, 0);
+  const auto length = static_cast<int>(tokens.size());
+  const auto next = start_pass(kChosenBefore, length);
+  const auto token = model->executor->chosen(current);
+  if (!next.ok() || !token.ok()) {
+    restore(tokens.size(), evaluated);
+    return next.ok() ? token.status() : next.status();
+  }
+  append({&*token, 1});
+  evaluated = length;
+  ahead = *next;
+  return *token;
 }
 
 void Session::Impl::append(std::span<const TokenId> appended) {
@@ -141,6 +214,7 @@ Result<void> Session::Impl::rewind(int length) {
                   "rewind: length " + std::to_string(length) + " is not in [0, " + std::to_string(tokens.size()) + "]");
   }
   if (static_cast<std::size_t>(length) == tokens.size()) return {};
+  settle();
   const std::lock_guard lock(model->mutex);
   // The last token that stays is evaluated again when its logits are asked for.
   restore(static_cast<std::size_t>(length), std::min(evaluated, std::max(length - 1, 0)));

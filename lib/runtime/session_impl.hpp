@@ -14,8 +14,8 @@
 
 namespace inlay {
 
-/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages; `logits` are
-/// those after the last token when logits_valid, which implies evaluated == tokens.size() > 0.
+/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages, unless a pass
+/// runs ahead, which may need another one; `logits` are those after the last token when logits_valid, which implies evaluated == tokens.size() > 0.
 class Session::Impl {
  public:
   Impl(std::shared_ptr<Model::Impl> model, const Sampler& sampler, int context_length);
@@ -39,6 +39,11 @@ class Session::Impl {
   void append(std::span<const TokenId> appended);
   /// Samples from the valid logits and appends the token.
   TokenId sample_next();
+  /// Gives the session pages of its own for positions [evaluated, evaluated + n): new ones at the end, and a copy of the
+  /// last one when it is partly filled and shared with a fork. Holds the model's mutex.
+  Result<void> prepare_pages(int n);
+  /// Forgets the pass that runs ahead: before anything but a step.
+  void settle() noexcept;
   /// Takes back everything behind the first `length` tokens, of which `evaluated` stay evaluated. Holds the model's
   /// mutex.
   void restore(std::size_t length, int evaluated) noexcept;
@@ -50,12 +55,20 @@ class Session::Impl {
   std::vector<RowKind> kinds;   // of the tokens, as they are evaluated: again after a rewind
   std::vector<PageId> pages;    // capacity pages_for(context_length)
   int evaluated = 0;            // tokens whose keys and values are in the pages
+  PassId ahead = 0;             // the pass that evaluates the last token while its owner looks at it; 0: none
   std::vector<float> logits;    // [vocab_size]
   bool logits_valid = false;
   Sampler sampler;
   int context_length = 0;
   int promised_pages = 0;  // what this session has reserved of the model's pages
   std::atomic<bool> cancelled = false;
+
+ private:
+  /// A greedy step on a device that chooses tokens: the pass of the next token starts before this one's is known.
+  Result<TokenId> step_ahead();
+  Result<PassId> start_pass(TokenId token, int position);
+  /// The token of the pass that runs ahead, with the next pass under way.
+  Result<TokenId> take_ahead();
 };
 
 }  // namespace inlay

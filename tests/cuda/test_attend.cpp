@@ -131,7 +131,7 @@ double worst_error(test::Random& random, const Shape& shape, const std::vector<i
   const auto query = test::random_floats(random, rows.size() * values);
   const test::DeviceArray<float> device_query(query);
   const test::DeviceArray<float> out(query.size());
-  const test::DeviceArray<float> partial(cuda::kMostPartialRows * (values + static_cast<std::size_t>(2 * shape.n_heads)));
+  const test::DeviceArray<float> partial(cuda::kMostPartialRows * (values + static_cast<std::size_t>(4 * shape.n_heads)));
   const test::DeviceArray<unsigned> arrived(std::vector<unsigned>(rows.size() * static_cast<std::size_t>(shape.n_heads)));
   cuda::AttendArgs args;
   args.state.rows = device_rows.data();

@@ -7,11 +7,14 @@
 #include <string>
 #include <vector>
 
+#include <inlay/session.hpp>
+
 #include "cuda/device_pool.hpp"
 #include "model/kv_page.hpp"
 #include "runtime/registry.hpp"
 #include "support/opened_plan.hpp"
 #include "support/reference_executor.hpp"
+#include "support/temp_dir.hpp"
 #include "support/tiny_model.hpp"
 
 namespace {
@@ -122,6 +125,78 @@ TEST_CASE("a KV cache of 8 bits") {
   options.formats = test::TinyModelFormats::all(Format::kQ8_0);
   options.formats.value = Format::kQ4_K;
   check_model(options, "Q8_0 cache", KvFormat::kQ8_0, 0.15);  // what rounding to 8 bits does to so small a model
+}
+
+/// Greedy tokens, from logits that the host looks at.
+std::vector<TokenId> greedy_by_logits(Session& session, int n) {
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < n; ++i) {
+    const auto logits = session.logits();
+    REQUIRE(logits.ok());
+    tokens.push_back(static_cast<TokenId>(std::max_element(logits->begin(), logits->end()) - logits->begin()));
+    REQUIRE(session.prefill({&tokens.back(), 1}).ok());
+  }
+  return tokens;
+}
+
+std::vector<TokenId> greedy_by_steps(Session& session, int n) {
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < n; ++i) {
+    const auto token = session.step();
+    REQUIRE_MESSAGE(token.ok(), token.status().message());
+    tokens.push_back(*token);
+  }
+  return tokens;
+}
+
+TEST_CASE("passes that run ahead of the host choose what the host would choose") {
+  test::TinyModelOptions options = wide();
+  options.formats = test::TinyModelFormats::all(Format::kQ4_K);
+  const test::TempDir folder;
+  const std::string path = folder.write("model.gguf", test::make_tiny_model(options));
+  ModelOptions model_options;
+  model_options.device = DeviceKind::kCuda;
+  const auto model = Model::open(path, model_options);
+  REQUIRE_MESSAGE(model.ok(), model.status().message());
+  const auto prompt = some_tokens(20, model->info().vocab_size);
+  const auto new_session = [&] {
+    auto session = Session::create(*model);
+    REQUIRE(session.ok());
+    REQUIRE(session->prefill(prompt).ok());
+    return *std::move(session);
+  };
+  Session by_logits = new_session();
+  Session by_steps = new_session();
+  const auto expected = greedy_by_logits(by_logits, 200);
+  CHECK(greedy_by_steps(by_steps, 200) == expected);  // across three pages
+
+  // Everything that can come between two steps.
+  Session session = new_session();
+  std::vector<TokenId> found = greedy_by_steps(session, 50);
+  const auto logits = session.logits();
+  REQUIRE(logits.ok());
+  CHECK(std::max_element(logits->begin(), logits->end()) - logits->begin() == expected[50]);
+  auto fork = session.fork();
+  REQUIRE(fork.ok());
+  const auto of_fork = greedy_by_steps(*fork, 30);
+  const auto more = greedy_by_steps(session, 30);
+  CHECK(of_fork == more);
+  found.insert(found.end(), more.begin(), more.end());
+  CHECK(std::equal(found.begin(), found.end(), expected.begin()));
+  REQUIRE(session.rewind(20 + 40).ok());
+  const auto again = greedy_by_steps(session, 60);
+  CHECK(std::equal(again.begin(), again.end(), expected.begin() + 40));
+  // Two sessions in turn.
+  Session first = new_session();
+  Session second = new_session();
+  for (int i = 0; i < 40; ++i) {
+    CHECK(greedy_by_steps(first, 1)[0] == expected[static_cast<std::size_t>(i)]);
+    CHECK(greedy_by_steps(second, 1)[0] == expected[static_cast<std::size_t>(i)]);
+  }
+  // To the context's end.
+  CHECK(greedy_by_steps(by_steps, by_steps.context_length() - by_steps.size()).size() > 10);
+  CHECK(by_steps.step().code() == StatusCode::kContextFull);
+  MESSAGE("checked " << expected.size() << " tokens and what comes between them");
 }
 
 TEST_CASE("out of memory at every allocation is a status, and the next load works") {
