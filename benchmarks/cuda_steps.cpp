@@ -172,8 +172,8 @@ int main(int argc, char** argv) {
   const int n_logits = std::min(n_rows, cuda::kLogitRows);
   const Matrix& head = plan.tensors.matrix(plan.steps.back().matrix);
   const auto head_bytes = cuda::records_bytes(head.format, head.rows, head.cols);
-  print(name_of(StepKind::kHead), 1, replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, stream.get()); }),
-        head_bytes);
+  print(name_of(StepKind::kHead), 1,
+        replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, stream.get()); }), head_bytes);
   const auto body = [&] { return device.launch_body(n_rows, stream.get()); };
   print("all before the head", 1, replay_ms(stream.get(), body), total_bytes);
   const double ms = replay_ms(stream.get(), [&] {

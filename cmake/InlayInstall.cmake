@@ -20,5 +20,9 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/inlayConfig.cmake ${CMAKE_CURRENT_BINA
 
 # The installed tree may be moved: everything is found from where the file lies.
 file(RELATIVE_PATH prefix_from_pkgconfig /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+set(inlay_private_libs "")
+if(INLAY_CUDA)
+  set(inlay_private_libs " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt")
+endif()
 configure_file(cmake/inlay.pc.in inlay.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/inlay.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -12,8 +12,8 @@ __device__ __forceinline__ void allow_next_kernel() {
 #endif
 }
 
-/// Returns when everything that was launched before has ended and its writes are visible. Every thread calls it before it
-/// reads what a kernel wrote, or writes.
+/// Returns when everything that was launched before has ended and its writes are visible. Every thread calls it before
+/// it reads what a kernel wrote, or writes.
 __device__ __forceinline__ void wait_for_previous_kernel() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");

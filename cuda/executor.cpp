@@ -46,7 +46,8 @@ Result<std::unique_ptr<Executor>> CudaExecutor::create(const Plan& plan, const E
   constexpr std::size_t kTokenBytes = std::size_t{kChoiceRing} * kLogitRows * sizeof(std::int32_t);
   INLAY_TRY_ASSIGN(executor->host_tokens_, DevicePool::take(kTokenBytes, MemoryKind::kPinnedHost, "work buffers"));
   INLAY_TRY_ASSIGN(executor->n_chosen_, DevicePool::take(sizeof(unsigned), MemoryKind::kDevice, "work buffers"));
-  INLAY_TRY(check(cudaMemsetAsync(executor->n_chosen_.as(), 0, sizeof(unsigned), executor->stream_.get()), "work buffers"));
+  INLAY_TRY(
+      check(cudaMemsetAsync(executor->n_chosen_.as(), 0, sizeof(unsigned), executor->stream_.get()), "work buffers"));
   INLAY_TRY_ASSIGN(executor->host_logits_,
                    DevicePool::take(buffers.logits.bytes(), MemoryKind::kPinnedHost, "work buffers"));
   return std::unique_ptr<Executor>(std::move(executor));
@@ -116,7 +117,7 @@ Result<void> CudaExecutor::upload_pages(const RowBatch& batch, Staging& staging)
 
 /// Sends what the device does not know of the pass yet.
 Result<void> CudaExecutor::upload(const RowBatch& batch) {
-  INLAY_TRY_ASSIGN(Staging* staging, next_staging());
+  INLAY_TRY_ASSIGN(Staging * staging, next_staging());
   INLAY_TRY(upload_pages(batch, *staging));
   if (batch.rows.front().token != kChosenBefore) {
     auto* rows = staging->rows.as<PassRow>();
@@ -128,9 +129,9 @@ Result<void> CudaExecutor::upload(const RowBatch& batch) {
       ++n_rows;
     }
     const auto bytes = static_cast<std::size_t>(reinterpret_cast<std::byte*>(logit_rows) - staging->rows.as());
-    INLAY_TRY(check(cudaMemcpyAsync(device_.buffers().rows.as(), staging->rows.as(), bytes, cudaMemcpyHostToDevice,
-                                    stream_.get()),
-                    "CUDA upload"));
+    INLAY_TRY(check(
+        cudaMemcpyAsync(device_.buffers().rows.as(), staging->rows.as(), bytes, cudaMemcpyHostToDevice, stream_.get()),
+        "CUDA upload"));
   }
   return staging->copied.record(stream_.get());
 }

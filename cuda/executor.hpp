@@ -71,7 +71,7 @@ class CudaExecutor final : public Executor {
   std::map<int, Graph> graphs_;             // of the body, by the number of rows
   Graph choosing_;                          // a whole pass over one row
   PassId n_started_ = 0;
-  PassId latest_ = 0;  // the pass started last, if no other has run since
+  PassId latest_ = 0;                    // the pass started last, if no other has run since
   std::array<Event, kChoiceRing> done_;  // of the passes started
 };
 

@@ -1,8 +1,8 @@
 // Activations of a few tokens in shared memory, as operands B of tensor core instructions.
 //
-// Every token takes two columns of the operand: its activations as a sum of a coarse and a fine part, so that the products
-// are as good as float's (15 bits of 256 neighbours' common scale for integers; 22, 16 and 22 bits of each for halves,
-// bfloat16 and floats) at the price of columns that a narrow batch leaves unused anyway.
+// Every token takes two columns of the operand: its activations as a sum of a coarse and a fine part, so that the
+// products are as good as float's (15 bits of 256 neighbours' common scale for integers; 22, 16 and 22 bits of each for
+// halves, bfloat16 and floats) at the price of columns that a narrow batch leaves unused anyway.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -33,8 +33,8 @@ struct TileLayout {
 
 /// What is made of rows of floats: x, or x times the norm's weights; the norm's factor is left for the end.
 struct InputRows {
-  const float* x = nullptr;     // [n_rows, n_cols]
-  const float* norm = nullptr;  // [n_cols], or null
+  const float* x = nullptr;      // [n_rows, n_cols]
+  const float* norm = nullptr;   // [n_cols], or null
   const int* row_map = nullptr;  // rows to take instead of 0, 1, 2 ..., or null
   int n_rows = 0;
   int n_cols = 0;
@@ -183,8 +183,8 @@ __device__ __forceinline__ void write_tf32(const TileLayout& tile, unsigned char
 
 }  // namespace detail
 
-/// The part of the input that no kernel writes: the norm's weights for a warp's first task. Loaded before the wait for the
-/// previous kernel, since it comes from far away.
+/// The part of the input that no kernel writes: the norm's weights for a warp's first task. Loaded before the wait for
+/// the previous kernel, since it comes from far away.
 struct EarlyInput {
   detail::Eight norm = {};
   __device__ __forceinline__ EarlyInput(const TileLayout& tile, const InputRows& rows) {

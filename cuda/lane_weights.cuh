@@ -10,7 +10,9 @@
 namespace inlay::cuda {
 namespace detail {
 
-__device__ __forceinline__ unsigned word(const uint4& v, int i) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; }
+__device__ __forceinline__ unsigned word(const uint4& v, int i) {
+  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+}
 
 /// The kBits bits at position `from` of every byte, moved to position `to`.
 template <int kBits>
@@ -57,7 +59,8 @@ struct LaneWeights {
       const int row = lane / 4 + 8 * half;
 #pragma unroll
       for (int v = 0; v < R::kHeaderVectors; ++v) {
-        headers[half][v] = *reinterpret_cast<const uint4*>(record + R::kHeaderOffset + (row * R::kHeaderVectors + v) * 16);
+        headers[half][v] =
+            *reinterpret_cast<const uint4*>(record + R::kHeaderOffset + (row * R::kHeaderVectors + v) * 16);
       }
       const std::byte* at = record + R::kHalvesOffset + row * 2 * R::kHalves;
       if constexpr (R::kHalves == 1) halves[half] = *reinterpret_cast<const unsigned short*>(at);
@@ -75,8 +78,8 @@ struct LaneWeights {
  private:
   __device__ __forceinline__ unsigned combine(int b, int r) const {
     constexpr int kLowBlocks = 8 / R::kLowBits;
-    const unsigned low = detail::field<R::kLowBits>(detail::word(planes[b / kLowBlocks], r),
-                                                    R::kLowBits * (b % kLowBlocks), R::kShift);
+    const unsigned low =
+        detail::field<R::kLowBits>(detail::word(planes[b / kLowBlocks], r), R::kLowBits * (b % kLowBlocks), R::kShift);
     if constexpr (R::kHighBits == 0) {
       return low;
     } else {
@@ -194,10 +197,10 @@ __device__ __forceinline__ void add_six_bits(const LaneWeights<Format>& w, const
   for (int n = 0; n < kTiles; ++n) {
     const unsigned char* column_sums = at.sums(record, n);
     const float scale = at.scale(record, n);
-    const float a = lower_half(w.headers[0][0].x) * sums[n].total(0) -
-                    upper_half(w.headers[0][0].x) * first.minimum(column_sums);
-    const float b = lower_half(w.headers[1][0].x) * sums[n].total(1) -
-                    upper_half(w.headers[1][0].x) * second.minimum(column_sums);
+    const float a =
+        lower_half(w.headers[0][0].x) * sums[n].total(0) - upper_half(w.headers[0][0].x) * first.minimum(column_sums);
+    const float b =
+        lower_half(w.headers[1][0].x) * sums[n].total(1) - upper_half(w.headers[1][0].x) * second.minimum(column_sums);
     totals[n].first = fmaf(scale, a, totals[n].first);
     totals[n].second = fmaf(scale, b, totals[n].second);
   }

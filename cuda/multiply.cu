@@ -10,7 +10,8 @@ namespace inlay::cuda {
 namespace {
 
 constexpr int kMostWarps = 16;  // of a block
-constexpr int kRegisters = 96;  // of a thread: with fewer the compiler spills, with more fewer blocks wait beside others
+constexpr int kRegisters =
+    96;  // of a thread: with fewer the compiler spills, with more fewer blocks wait beside others
 
 /// The work of a warp: records [begin, end) of a panel.
 struct WarpTask {
@@ -79,9 +80,10 @@ __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_
 __device__ __forceinline__ void fetch_records(const WarpTask& task, int begin, int end, unsigned char* to,
                                               int record_bytes) {
   const DeviceMatrix& matrix = task.part->matrix;
-  const std::byte* from = matrix.records + (static_cast<std::size_t>(task.panel) * static_cast<std::size_t>(matrix.n_records) +
-                                            static_cast<std::size_t>(begin)) *
-                                               static_cast<std::size_t>(record_bytes);
+  const std::byte* from =
+      matrix.records + (static_cast<std::size_t>(task.panel) * static_cast<std::size_t>(matrix.n_records) +
+                        static_cast<std::size_t>(begin)) *
+                           static_cast<std::size_t>(record_bytes);
   const int bytes = (end - begin) * record_bytes;
   for (int at = lane_of_warp() * 16; at < bytes; at += kWarp * 16) copy_vector(to + at, from + at);
 }
@@ -117,7 +119,8 @@ __device__ __forceinline__ Output output_of_thread(const MultiplyArgs& args, int
 /// Where a row of the pass keeps the keys (plane 0) or values of a position and head.
 __device__ __forceinline__ std::byte* kv_row(const KvStore& kv, int row_of_pass, int plane, int head) {
   const PassRow row = kv.state.rows[row_of_pass];
-  return kv.state.pages[row.first_page + row.position / 64] + kv.layout.offset(kv.layer, plane, head, row.position % 64);
+  return kv.state.pages[row.first_page + row.position / 64] +
+         kv.layout.offset(kv.layer, plane, head, row.position % 64);
 }
 
 /// What the epilogue reads besides the product, asked for early so that nothing waits for it at the end.
@@ -155,8 +158,8 @@ struct EpilogueInput {
 template <int kTokens>
 using Totals = RowPair[TileLane<kTokens>::kTiles];
 
-/// The sums of the lane's rows and tokens over the warp's records, which are on their way before the kernel waits for its
-/// input.
+/// The sums of the lane's rows and tokens over the warp's records, which are on their way before the kernel waits for
+/// its input.
 template <int kTokens, class Format>
 __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                          unsigned char* shared, const Output& y, EpilogueInput& epilogue,
@@ -170,8 +173,8 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
   const EarlyInput early(layout.tile, rows);
   wait_for_previous_kernel();
   epilogue.load_late(args, y);
-  const float squares = fill_tile<kInputKind<Format>, kTokens>(layout.tile, shared, rows, early,
-                                                               static_cast<int>(blockIdx.y) * kTokens);
+  const float squares =
+      fill_tile<kInputKind<Format>, kTokens>(layout.tile, shared, rows, early, static_cast<int>(blockIdx.y) * kTokens);
   wait_for_copies();
   block_barrier();
   const TileLane<kTokens> at{shared, layout.tile, lane_of_warp()};
@@ -256,7 +259,7 @@ __device__ __forceinline__ void write_output(const MultiplyArgs& args, const Out
                                              float value) {
   float* out = args.out + static_cast<std::size_t>(y.row_of_pass) * static_cast<std::size_t>(args.out_stride) + y.row;
   if (args.epilogue == Epilogue::kQkv) {
-    value = rotated(epilogue, value);  // values by no angle
+    value = rotated(epilogue, value);                                      // values by no angle
     if (y.valid && y.part > 0) store_kv(args.kv.layout, epilogue, value);  // as a block, all lanes or none are valid
   }
   if (y.valid && (args.epilogue != Epilogue::kQkv || y.part == 0)) *out = epilogue.old + value;
@@ -379,13 +382,13 @@ void choose_shape(MultiplyArgs& args, int n_processors) {
   }
   // Pairs of panels where a block must hold both parts of a gate, or 32 neighbours of a head.
   const int step = gated || (args.epilogue == Epilogue::kQkv && args.kv.layout.quantised) ? 2 : 1;
-  // As measured: of a matrix that leaves processors idle every warp takes a record or two, so that it takes little time;
-  // of a large one many, so that few blocks prepare their input.
+  // As measured: of a matrix that leaves processors idle every warp takes a record or two, so that it takes little
+  // time; of a large one many, so that few blocks prepare their input.
   const bool small = n_panels < 4 * n_processors;
   const int records_of_warp = small ? 2 : n_panels < 8 * n_processors ? 4 : 8;
   const int warps = std::clamp((n_records + records_of_warp - 1) / records_of_warp, 1, kMostWarps / step);
   const int most = kMostWarps / warps / step * step;
-  const int panels = std::clamp(small ? 2 : n_panels / n_processors / step * step, step, gated ? std::min(4, most) : most);
+  const int panels = std::clamp(small ? 2 : gated ? 4 : n_panels, step, most);
   set_shape(args, warps, panels);
 }
 
@@ -407,7 +410,8 @@ cudaError_t multiply(MultiplyArgs args, cudaStream_t stream) {
                       : tokens == 2 ? multiply_kernel<2>
                       : tokens == 4 ? multiply_kernel<4>
                                     : multiply_kernel<8>;
-  const dim3 grid(static_cast<unsigned>(args.shape.n_blocks), static_cast<unsigned>((args.n_rows + tokens - 1) / tokens));
+  const dim3 grid(static_cast<unsigned>(args.shape.n_blocks),
+                  static_cast<unsigned>((args.n_rows + tokens - 1) / tokens));
   const dim3 block(static_cast<unsigned>(args.shape.panels_per_block * args.shape.warps_per_panel * kWarp));
   return launch(kernel, grid, block, static_cast<std::size_t>(layout.bytes), stream, args, layout);
 }

@@ -1,5 +1,5 @@
-// Matrices times rows of activations: the one kernel that reads weights. It normalises and quantises its input itself, and
-// its epilogue does what follows the product, so that a layer is five kernels.
+// Matrices times rows of activations: the one kernel that reads weights. It normalises and quantises its input itself,
+// and its epilogue does what follows the product, so that a layer is five kernels.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,5 +1,5 @@
-// What changes from one forward pass to the next. It lies in device memory at a place that stays, so that a captured graph
-// is replayed as it is.
+// What changes from one forward pass to the next. It lies in device memory at a place that stays, so that a captured
+// graph is replayed as it is.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -24,16 +24,16 @@ inline constexpr int kChoiceRing = 8;
 
 /// Device pointers to the state of the pass.
 struct PassState {
-  PassRow* rows = nullptr;             // [n_rows]
-  std::int32_t* logit_rows = nullptr;  // [n_logits] the rows that want logits
-  std::byte** pages = nullptr;         // addresses of the pages of all sequences, one sequence after the other
+  PassRow* rows = nullptr;              // [n_rows]
+  std::int32_t* logit_rows = nullptr;   // [n_logits] the rows that want logits
+  std::byte** pages = nullptr;          // addresses of the pages of all sequences, one sequence after the other
   unsigned* n_chosen = nullptr;         // passes that have chosen tokens
   std::int32_t* host_tokens = nullptr;  // page-locked: [kChoiceRing, kLogitRows] what they chose
-  float2* rope = nullptr;              // [n_rows, n_pairs] cosine and sine of the row's position, times the magnitude
+  float2* rope = nullptr;               // [n_rows, n_pairs] cosine and sine of the row's position, times the magnitude
 };
 
-/// Where keys and values lie in a page: [layer][keys, values][kv_head][64 positions], a position's values of a head in a
-/// row of kv_row_bytes.
+/// Where keys and values lie in a page: [layer][keys, values][kv_head][64 positions], a position's values of a head in
+/// a row of kv_row_bytes.
 struct KvLayout {
   int n_kv_heads = 0;
   int head_size = 0;

@@ -1,6 +1,7 @@
-// How the multiply kernel wants a matrix: 16 rows (a panel) by 256 columns in one record, in the order in which the lanes
-// of a warp load them, as operands of tensor core instructions. A record has the bits of the file's blocks in another
-// order, so it takes the same memory (Q3_K, whose scales become bytes, 4% more; a row is filled up to whole records).
+// How the multiply kernel wants a matrix: 16 rows (a panel) by 256 columns in one record, in the order in which the
+// lanes of a warp load them, as operands of tensor core instructions. A record has the bits of the file's blocks in
+// another order, so it takes the same memory (Q3_K, whose scales become bytes, 4% more; a row is filled up to whole
+// records).
 #pragma once
 
 #include <cstddef>
@@ -18,11 +19,11 @@ inline constexpr int kRecordColumns = 256;  // of a quantised format
 //
 //   low planes | high planes | headers [16 rows] | halves [16 rows]
 //
-// Columns 32 b ... 32 b + 31 are block b, 0 <= b < 8. Lane 4 g + t holds of every block rows g and g + 8, columns 4 t + i
-// and 16 + 4 t + i, 0 <= i < 4: in registers r = 0 ... 3 of four bytes, byte i for column i, r % 2 for the row and r / 2
-// for the upper half of the columns. (This is operand A of mma.m16n8k32, PTX ISA section 9.7.15.) A plane of n bits keeps
-// n bits of each quant, those of block b at position n * (b % (8 / n)) of the byte, in a register of its own for each r and
-// each b / (8 / n): 16 bytes of a lane stand together, 512 bytes of a warp.
+// Columns 32 b ... 32 b + 31 are block b, 0 <= b < 8. Lane 4 g + t holds of every block rows g and g + 8, columns 4 t +
+// i and 16 + 4 t + i, 0 <= i < 4: in registers r = 0 ... 3 of four bytes, byte i for column i, r % 2 for the row and r
+// / 2 for the upper half of the columns. (This is operand A of mma.m16n8k32, PTX ISA section 9.7.15.) A plane of n bits
+// keeps n bits of each quant, those of block b at position n * (b % (8 / n)) of the byte, in a register of its own for
+// each r and each b / (8 / n): 16 bytes of a lane stand together, 512 bytes of a warp.
 
 /// How the scales of a record's row are kept.
 enum class Scales : std::uint8_t {
@@ -43,8 +44,8 @@ struct RecordTraits {
   static constexpr bool kSigned = Signed;
   static constexpr int kShift = Signed ? 8 - LowBits - HighBits : 0;
   static constexpr Scales kScales = S;
-  static constexpr int kLowVectors = LowBits;    // of 16 bytes a lane
-  static constexpr int kHighVectors = HighBits;  // the same
+  static constexpr int kLowVectors = LowBits;                             // of 16 bytes a lane
+  static constexpr int kHighVectors = HighBits;                           // the same
   static constexpr int kHeaderVectors = S == Scales::kTwoHalves ? 2 : 1;  // of 16 bytes a row
   static constexpr int kHalves = S == Scales::kBytes ? 1 : S == Scales::kNibbles ? 2 : 0;
   static constexpr std::size_t kHeaderOffset = std::size_t{16} * kWarp * (LowBits + HighBits);
@@ -132,7 +133,8 @@ struct RecordInfo {
 
 /// Of the whole matrix.
 [[nodiscard]] constexpr std::size_t records_bytes(Format format, int n_rows, int n_cols) {
-  return static_cast<std::size_t>(panels_of(n_rows)) * static_cast<std::size_t>(records_of_row(format, n_cols)) * record_info(format).bytes;
+  return static_cast<std::size_t>(panels_of(n_rows)) * static_cast<std::size_t>(records_of_row(format, n_cols)) *
+         record_info(format).bytes;
 }
 
 }  // namespace inlay::cuda

@@ -17,7 +17,9 @@ __device__ __forceinline__ unsigned plane_bits(const std::byte* planes, int lane
   return byte >> (kBits * (b % kBlocks)) & ((1U << kBits) - 1U);
 }
 
-__device__ __forceinline__ float half_of(const std::byte* p) { return __half2float(*reinterpret_cast<const __half*>(p)); }
+__device__ __forceinline__ float half_of(const std::byte* p) {
+  return __half2float(*reinterpret_cast<const __half*>(p));
+}
 
 /// The quant minus its zero.
 template <class Format>

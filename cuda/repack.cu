@@ -111,9 +111,8 @@ __device__ void pack_floats(const Source<Format>& source, int row, int col, std:
     unsigned registers[4] = {};
     for (int r = 0; r < 4; ++r) {
       for (int i = 0; i < kEach; ++i) {
-        const auto* block =
-            source.at(row + lane / 4 + 8 * (r % 2),
-                      col + step * R::kStepColumns + lane % 4 * kEach + r / 2 * (R::kStepColumns / 2) + i);
+        const auto* block = source.at(row + lane / 4 + 8 * (r % 2), col + step * R::kStepColumns + lane % 4 * kEach +
+                                                                        r / 2 * (R::kStepColumns / 2) + i);
         if (block == nullptr) continue;
         if constexpr (kEach == 1) {
           registers[r] = __float_as_uint(block->value);

@@ -1,6 +1,6 @@
-// Split softmax (Dao et al. 2023, "Flash-Decoding"): a block takes a range of positions for the query heads that share a
-// key head, and keeps the largest score, the sum of weights and the weighted sum of values (Milakov and Gimelshein 2018).
-// The last block of a row and head joins the ranges, in their order.
+// Split softmax (Dao et al. 2023, "Flash-Decoding"): a block takes a range of positions for the query heads that share
+// a key head, and keeps the largest score, the sum of weights and the weighted sum of values (Milakov and Gimelshein
+// 2018). The last block of a row and head joins the ranges, in their order.
 #include "cuda/step_attend.hpp"
 
 #include <cuda_fp16.h>
@@ -114,8 +114,8 @@ __device__ __forceinline__ void see(Seen<kHeads>& seen, int h, float score, cons
   for (int i = 0; i < kColumns; ++i) seen.sum[h].v[i] = fmaf(seen.sum[h].v[i], keep, weight * value.v[i]);
 }
 
-/// out = the ranges of each head joined, [n_heads, head_size]. `ranges`: [n_heads, stride, 4 + head_size], the first n of
-/// each head. `weights`: [n_heads, kMostSplits] in shared memory.
+/// out = the ranges of each head joined, [n_heads, head_size]. `ranges`: [n_heads, stride, 4 + head_size], the first n
+/// of each head. `weights`: [n_heads, kMostSplits] in shared memory.
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
                                             float* weights, float* out) {
   const int part_floats = head_size + 4;
@@ -186,8 +186,8 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
     for (int i = 0; i < kColumns; ++i) query[h].v[i] = q[col + i] * args.scale * 1.44269504F;
   }
   const int own = static_cast<int>(threadIdx.x) / kLanes;
-  // The next positions are on their way while the current ones are seen. All lanes of a warp go round equally often, for
-  // the shuffles.
+  // The next positions are on their way while the current ones are seen. All lanes of a warp go round equally often,
+  // for the shuffles.
   const auto load = [&](int position, Packed<kQuantised>& key, Packed<kQuantised>& value) {
     key = value = {};
     if (position >= range.end || !has_columns) return;
@@ -257,7 +257,8 @@ struct Groups {
       const unsigned lanes = __activemask();  // whole groups of kGroups lanes
       float highest = most[i];
 #pragma unroll
-      for (int offset = 1; offset < kGroups; offset *= 2) highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, offset));
+      for (int offset = 1; offset < kGroups; offset *= 2)
+        highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, offset));
       const float weight = weight_of(most[i], highest);
       float sum = weight * total[i];
 #pragma unroll
@@ -343,8 +344,8 @@ int chunks_of(int group) { return (group + heads_of_block(group) - 1) / heads_of
 template <int kLanes, int kHeads>
 cudaError_t launch_attend(const AttendArgs& args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
-  const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks_of(group)), static_cast<unsigned>(args.n_splits),
-                  static_cast<unsigned>(args.n_rows));
+  const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks_of(group)),
+                  static_cast<unsigned>(args.n_splits), static_cast<unsigned>(args.n_rows));
   const int floats = std::max(Groups<kLanes, kHeads>::floats(args.layout.head_size), kHeads * kMostSplits);
   const auto bytes = sizeof(float) * static_cast<std::size_t>(floats);
   return args.layout.quantised

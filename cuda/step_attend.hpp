@@ -10,7 +10,7 @@
 namespace inlay::cuda {
 
 inline constexpr int kMostHeadSize = 256;
-inline constexpr int kMostSplits = 64;       // of a sequence, for one head
+inline constexpr int kMostSplits = 64;        // of a sequence, for one head
 inline constexpr int kMostPartialRows = 512;  // rows times splits of a pass
 
 struct AttendArgs {
@@ -19,8 +19,8 @@ struct AttendArgs {
   int layer = 0;
   int n_heads = 0;
   int n_rows = 0;
-  int n_splits = 1;            // of the grid; a short sequence uses fewer
-  float scale = 1.0F;          // of the scores
+  int n_splits = 1;              // of the grid; a short sequence uses fewer
+  float scale = 1.0F;            // of the scores
   const float* query = nullptr;  // [n_rows, n_heads, head_size]
   float* out = nullptr;          // the same
   float* partial = nullptr;      // [n_rows, n_heads, n_splits, 4 + head_size]

@@ -50,8 +50,8 @@ __global__ void __launch_bounds__(kThreads) choose_kernel(const __grid_constant_
   const PassState& state = args.state;
   const unsigned pass = *state.n_chosen;
   for (int i = 0; i < args.n; ++i) {
-    const int token = highest(args.logits + static_cast<std::size_t>(i) * static_cast<std::size_t>(args.vocab_size),
-                              args.vocab_size);
+    const int token =
+        highest(args.logits + static_cast<std::size_t>(i) * static_cast<std::size_t>(args.vocab_size), args.vocab_size);
     if (threadIdx.x != 0) continue;
     PassRow& row = state.rows[state.logit_rows[i]];
     row.token = token;

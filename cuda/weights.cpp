@@ -18,7 +18,9 @@ constexpr std::size_t kStagingBytes = std::size_t{16} << 20U;
 
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-std::size_t matrix_bytes(const Matrix& matrix) { return aligned(records_bytes(matrix.format, matrix.rows, matrix.cols)); }
+std::size_t matrix_bytes(const Matrix& matrix) {
+  return aligned(records_bytes(matrix.format, matrix.rows, matrix.cols));
+}
 std::size_t vector_bytes(const Vector& vector) { return aligned(vector.values.size() * sizeof(float)); }
 
 /// Whose rows stand in the order of rotations: by MatrixId, by VectorId.
@@ -43,7 +45,8 @@ Rotated rotated_tensors(const Plan& plan) {
 /// The row of the file that stands at `row`: of a rotated head, pairs (i, i + n_pairs) become neighbours.
 class RowOrder {
  public:
-  RowOrder(const ModelSpec& spec, bool rotated) : head_size_(spec.head_size), n_pairs_(rotated ? spec.rope.n_pairs : 0) {}
+  RowOrder(const ModelSpec& spec, bool rotated)
+      : head_size_(spec.head_size), n_pairs_(rotated ? spec.rope.n_pairs : 0) {}
   [[nodiscard]] bool is_plain() const { return n_pairs_ == 0; }
   [[nodiscard]] int operator()(int row) const {
     const int col = row % head_size_;

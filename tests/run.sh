@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From a fresh clone to every test run: installs what is missing, fetches the model, builds, tests.
 # Usage: tests/run.sh [preset]      (dev, release, asan-ubsan, tsan or coverage; dev by default)
+# Builds the CUDA backend, too, where there is a compiler for it; its tests need a GPU and are skipped without one.
 # The last line is "N passed, N failed, N skipped". The status is 0 if none failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,6 +9,10 @@ cd "$(dirname "$0")/.."
 
 preset=${1:-dev}
 report=$PWD/build/$preset/junit.xml
+options=()
+case $preset in
+  dev | release) command -v nvcc >/dev/null && options=(-DINLAY_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90) ;;
+esac
 
 run_tests() {
   # ctest keeps the first bytes of a passed test's output only; the counts stand at the end.
@@ -17,7 +22,7 @@ run_tests() {
 
 stage 'Installing packages' cmake/install_packages.sh build
 stage 'Fetching the model' examples/fetch_model.sh
-stage "Configuring $preset" cmake --preset "$preset"
+stage "Configuring $preset" cmake --preset "$preset" "${options[@]}"
 stage "Building $preset" cmake --build --preset "$preset"
 rm -f "$report"
 status=0

@@ -73,13 +73,14 @@ class Executor {
   /// Evaluates at most `batch_rows` rows.
   virtual Result<void> forward(const RowBatch& batch, const StepOutput& output) = 0;
 
-  /// Whether `start` works: the device takes the highest logit itself, so that passes follow each other without the host.
+  /// Whether `start` works: the device takes the highest logit itself, so that passes follow each other without the
+  /// host.
   [[nodiscard]] virtual bool chooses_tokens() const { return false; }
   /// Starts a pass over one row that wants logits, and returns before it is done. Its token may be kChosenBefore if the
   /// latest pass was one of the same sequence, at the position before. Passes run in the order of their calls.
   virtual Result<PassId> start(const RowBatch& batch);
-  /// The token with the highest logit (the lowest id among equals) of a pass, once it is done; of the latest eight passes
-  /// that were started.
+  /// The token with the highest logit (the lowest id among equals) of a pass, once it is done; of the latest eight
+  /// passes that were started.
   virtual Result<TokenId> chosen(PassId pass);
   /// Of the pass that was started last.
   [[nodiscard]] virtual PassId latest_pass() const { return 0; }

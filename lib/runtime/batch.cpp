@@ -63,6 +63,10 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
   return guard([&]() -> Result<std::vector<TokenId>> {
     const std::vector<Entry> entries = std::exchange(entries_, {});
     if (entries.empty()) return std::vector<TokenId>{};
+    if (entries.size() == 1 && entries[0].kind == EntryKind::kStep) {  // as alone: it may run ahead
+      INLAY_TRY_ASSIGN(const TokenId token, entries[0].session->impl()->step());
+      return std::vector<TokenId>{token};
+    }
     std::vector<Session::Impl*> sessions;
     std::vector<Before> before;
     for (const Entry& entry : entries) {

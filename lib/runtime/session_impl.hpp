@@ -14,8 +14,9 @@
 
 namespace inlay {
 
-/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages, unless a pass
-/// runs ahead, which may need another one; `logits` are those after the last token when logits_valid, which implies evaluated == tokens.size() > 0.
+/// Invariants: evaluated <= tokens.size() == kinds.size(); pages holds exactly pages_for(evaluated) pages, unless a
+/// pass runs ahead, which may need another one; `logits` are those after the last token when logits_valid, which
+/// implies evaluated == tokens.size() > 0.
 class Session::Impl {
  public:
   Impl(std::shared_ptr<Model::Impl> model, const Sampler& sampler, int context_length);
@@ -39,8 +40,8 @@ class Session::Impl {
   void append(std::span<const TokenId> appended);
   /// Samples from the valid logits and appends the token.
   TokenId sample_next();
-  /// Gives the session pages of its own for positions [evaluated, evaluated + n): new ones at the end, and a copy of the
-  /// last one when it is partly filled and shared with a fork. Holds the model's mutex.
+  /// Gives the session pages of its own for positions [evaluated, evaluated + n): new ones at the end, and a copy of
+  /// the last one when it is partly filled and shared with a fork. Holds the model's mutex.
   Result<void> prepare_pages(int n);
   /// Forgets the pass that runs ahead: before anything but a step.
   void settle() noexcept;

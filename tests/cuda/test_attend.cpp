@@ -34,7 +34,8 @@ class Sequence {
     spec.n_layers = kLayers, spec.n_kv_heads = shape.n_kv_heads, spec.head_size = shape.head_size;
     layout = cuda::KvMemory::layout_of(spec, shape.format);
     page_bytes_ = cuda::KvMemory::page_bytes(spec, shape.format);
-    bytes_.assign(static_cast<std::size_t>((length + kPagePositions - 1) / kPagePositions) * page_bytes_, std::byte{0xFF});
+    bytes_.assign(static_cast<std::size_t>((length + kPagePositions - 1) / kPagePositions) * page_bytes_,
+                  std::byte{0xFF});
     for (int plane = 0; plane < 2; ++plane) {
       for (int position = 0; position < length; ++position) {
         for (int head = 0; head < shape.n_kv_heads; ++head) {
@@ -131,8 +132,10 @@ double worst_error(test::Random& random, const Shape& shape, const std::vector<i
   const auto query = test::random_floats(random, rows.size() * values);
   const test::DeviceArray<float> device_query(query);
   const test::DeviceArray<float> out(query.size());
-  const test::DeviceArray<float> partial(cuda::kMostPartialRows * (values + static_cast<std::size_t>(4 * shape.n_heads)));
-  const test::DeviceArray<unsigned> arrived(std::vector<unsigned>(rows.size() * static_cast<std::size_t>(shape.n_heads)));
+  const test::DeviceArray<float> partial(cuda::kMostPartialRows *
+                                         (values + static_cast<std::size_t>(4 * shape.n_heads)));
+  const test::DeviceArray<unsigned> arrived(
+      std::vector<unsigned>(rows.size() * static_cast<std::size_t>(shape.n_heads)));
   cuda::AttendArgs args;
   args.state.rows = device_rows.data();
   args.state.pages = pages.data();

@@ -53,7 +53,8 @@ std::vector<float> logits_of(Executor& executor, const Plan& plan, std::span<con
 
 std::vector<TokenId> some_tokens(std::size_t n, int vocab_size) {
   std::vector<TokenId> tokens(n);
-  for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<TokenId>((i * 37 + 11) % static_cast<std::size_t>(vocab_size));
+  for (std::size_t i = 0; i < n; ++i)
+    tokens[i] = static_cast<TokenId>((i * 37 + 11) % static_cast<std::size_t>(vocab_size));
   return tokens;
 }
 

@@ -45,13 +45,19 @@ struct TestMatrix {
 /// Activations as the product wants them, in double.
 struct TestInput {
   TestInput(std::vector<float> values, std::vector<float> norm_weights, int rows, int cols)
-      : x(std::move(values)), norm(std::move(norm_weights)), n_rows(rows), n_cols(cols), device_x(x), device_norm(norm) {
+      : x(std::move(values)),
+        norm(std::move(norm_weights)),
+        n_rows(rows),
+        n_cols(cols),
+        device_x(x),
+        device_norm(norm) {
     for (int row = 0; row < rows; ++row) {
       double squares = 0.0;
       for (int col = 0; col < cols; ++col) squares += std::pow(x[at(row, cols, col)], 2.0);
       const double factor = norm.empty() ? 1.0 : 1.0 / std::sqrt(squares / cols + kEpsilon);
       for (int col = 0; col < cols; ++col) {
-        exact.push_back(x[at(row, cols, col)] * factor * (norm.empty() ? 1.0 : static_cast<double>(norm[at(0, 0, col)])));
+        exact.push_back(x[at(row, cols, col)] * factor *
+                        (norm.empty() ? 1.0 : static_cast<double>(norm[at(0, 0, col)])));
       }
     }
   }
@@ -81,7 +87,8 @@ Exact product(const TestMatrix& matrix, int row, const TestInput& input, int tok
   return y;
 }
 
-/// What one activation may be off, relative to the largest of its 256 neighbours, which may be 16 times the typical one.
+/// What one activation may be off, relative to the largest of its 256 neighbours, which may be 16 times the typical
+/// one.
 constexpr double kTolerance = 2e-3;
 
 cuda::MultiplyArgs args_of(const TestInput& input) {
@@ -122,7 +129,8 @@ TEST_CASE("products of every format and batch width lie within the bound") {
         for (const int n_rows : {1, 2, 3, 5, 8, 19}) {
           const bool normed = n_rows % 2 == 1;
           const TestInput input(test::random_floats(random, at(n_rows, n_cols)),
-                                normed ? test::random_floats(random, at(1, n_cols)) : std::vector<float>{}, n_rows, n_cols);
+                                normed ? test::random_floats(random, at(1, n_cols)) : std::vector<float>{}, n_rows,
+                                n_cols);
           cuda::MultiplyArgs args = args_of(input);
           add_part(args, matrix);
           const std::vector<float> found = run(args, std::vector<float>(at(n_rows, 41), NAN), 41);
@@ -175,8 +183,8 @@ TEST_CASE("gates, residuals and biases") {
   const auto bias = test::random_floats(random, kRows);
   const test::DeviceArray<float> device_bias(bias);
   for (const int n_rows : {1, 3, 6}) {
-    const TestInput input(test::random_floats(random, at(n_rows, kCols)), test::random_floats(random, kCols, 0.1F), n_rows,
-                          kCols);
+    const TestInput input(test::random_floats(random, at(n_rows, kCols)), test::random_floats(random, kCols, 0.1F),
+                          n_rows, kCols);
     cuda::MultiplyArgs gated = args_of(input);
     gated.epilogue = cuda::Epilogue::kGated;
     add_part(gated, gate, device_bias.data());
@@ -194,7 +202,8 @@ TEST_CASE("gates, residuals and biases") {
         const double b = static_cast<double>(bias[at(0, 0, row)]);
         const double x = g.value + b;
         const double expected = x / (1.0 + std::exp(-x)) * u.value;
-        const double bound = kTolerance * ((g.magnitude + std::abs(b)) * std::abs(u.value) * 1.1 + std::abs(x) * u.magnitude + 1e-3);
+        const double bound =
+            kTolerance * ((g.magnitude + std::abs(b)) * std::abs(u.value) * 1.1 + std::abs(x) * u.magnitude + 1e-3);
         CHECK(std::abs(hidden[at(token, kRows, row)] - expected) <= bound);
         CHECK(std::abs(sums[at(token, kRows, row)] - (u.value + b + before[at(token, kRows, row)])) <=
               kTolerance * (u.magnitude + 1.0));

@@ -48,7 +48,8 @@ TEST_CASE("records decode to what the reference decodes, bit for bit") {
         const std::vector<float> found = embedded_rows(F::format, blocks, kRows, n_cols);
         std::vector<float> expected(found.size());
         decode_row(F::format, blocks.data(), expected.size(), expected.data());
-        CHECK_MESSAGE(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0, std::string(F::name));
+        CHECK_MESSAGE(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0,
+                      std::string(F::name));
         checked += found.size();
       }
     }
