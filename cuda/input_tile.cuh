@@ -183,16 +183,42 @@ __device__ __forceinline__ void write_tf32(const TileLayout& tile, unsigned char
 
 }  // namespace detail
 
-/// The part of the input that no kernel writes: the norm's weights for a warp's first task. Loaded before the wait for
-/// the previous kernel, since it comes from far away.
-struct EarlyInput {
-  detail::Eight norm = {};
-  __device__ __forceinline__ EarlyInput(const TileLayout& tile, const InputRows& rows) {
-    const int record = static_cast<int>(threadIdx.x) / kWarp % tile.n_records;
-    const int col = record * kRecordColumns + static_cast<int>(threadIdx.x) % kWarp * 8;
-    if (rows.norm != nullptr && col < rows.n_cols) norm = detail::load_eight(rows.norm + col);
-  }
+/// A task of a warp: 256 columns of a token, eight of them a lane's.
+struct FillTask {
+  int token = 0;
+  int record = 0;
+  const float* x = nullptr;     // the lane's columns, or null where there are none
+  const float* norm = nullptr;  // the same of the norm's weights
 };
+
+template <int kTokens>
+__device__ __forceinline__ FillTask fill_task(const TileLayout& tile, const InputRows& rows, int first_row, int task) {
+  FillTask fill;
+  fill.token = kTokens == 1 ? 0 : task / tile.n_records;
+  fill.record = task - fill.token * tile.n_records;
+  const int col = fill.record * kRecordColumns + static_cast<int>(threadIdx.x) % kWarp * 8;
+  const int row = first_row + fill.token;
+  if (fill.token >= kTokens || row >= rows.n_rows || col >= rows.n_cols) return fill;
+  const int source = rows.row_map == nullptr ? row : rows.row_map[row];
+  fill.x = rows.x + static_cast<std::size_t>(source) * static_cast<std::size_t>(rows.n_cols) + col;
+  if (rows.norm != nullptr) fill.norm = rows.norm + col;
+  return fill;
+}
+
+/// What a warp's first task needs besides other kernels' results. Made before the wait for them, since the norm's
+/// weights come from far away. The rows that a row_map names are known before a pass begins.
+struct EarlyInput {
+  FillTask first;
+  detail::Eight norm = {};
+};
+
+template <int kTokens>
+__device__ __forceinline__ EarlyInput early_input(const TileLayout& tile, const InputRows& rows, int first_row) {
+  EarlyInput early;
+  early.first = fill_task<kTokens>(tile, rows, first_row, static_cast<int>(threadIdx.x) / kWarp);
+  if (early.first.norm != nullptr) early.norm = detail::load_eight(early.first.norm);
+  return early;
+}
 
 /// Adds up the squares of a task.
 __device__ __forceinline__ void store_squares(const TileLayout& tile, unsigned char* shared, float squares, int task) {
@@ -208,33 +234,40 @@ __device__ __forceinline__ float fill_tile(const TileLayout& tile, unsigned char
                                            const EarlyInput& early, int first_row) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int n_warps = static_cast<int>(blockDim.x) / kWarp;
-  const int first_task = static_cast<int>(threadIdx.x) / kWarp;
   const int n_tasks = kTokens * tile.n_records;
+  FillTask next = early.first;
+  detail::Eight next_x = {};
+  detail::Eight next_norm = early.norm;
+  if (next.x != nullptr) next_x = detail::load_eight(next.x);
   float squares = 0.0F;
-  for (int task = first_task; task < n_tasks; task += n_warps) {
-    if (task != first_task && rows.norm != nullptr) store_squares(tile, shared, squares, task - n_warps);
-    const int token = kTokens == 1 ? 0 : task / tile.n_records;
-    const int record = task - token * tile.n_records;
-    const int col = record * kRecordColumns + lane * 8;
-    const int row = first_row + token;
-    detail::Eight e = {};
-    squares = 0.0F;
-    if (row < rows.n_rows && col < rows.n_cols) {
-      const int source = rows.row_map == nullptr ? row : rows.row_map[row];
-      e = detail::load_eight(rows.x + static_cast<std::size_t>(source) * static_cast<std::size_t>(rows.n_cols) + col);
-      if (rows.norm != nullptr) {
-        const detail::Eight weights = task == first_task ? early.norm : detail::load_eight(rows.norm + col);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          squares = fmaf(e.v[i], e.v[i], squares);
-          e.v[i] *= weights.v[i];
-        }
-      }
+  for (int task = static_cast<int>(threadIdx.x) / kWarp; task < n_tasks; task += n_warps) {
+    const FillTask fill = next;
+    detail::Eight e = next_x;
+    const detail::Eight weights = next_norm;
+    if (task + n_warps < n_tasks) {  // on its way while this task is worked on
+      next = fill_task<kTokens>(tile, rows, first_row, task + n_warps);
+      next_x = next_norm = {};
+      if (next.x != nullptr) next_x = detail::load_eight(next.x);
+      if (next.norm != nullptr) next_norm = detail::load_eight(next.norm);
     }
-    if constexpr (kKind == InputKind::kInt8) detail::write_int8<kTokens>(tile, shared, e, token, record, lane);
-    if constexpr (kKind == InputKind::kHalf) detail::write_half<kTokens>(tile, shared, e, token, record, lane);
-    if constexpr (kKind == InputKind::kBfloat16) detail::write_bfloat16<kTokens>(tile, shared, e, token, record, lane);
-    if constexpr (kKind == InputKind::kTf32) detail::write_tf32<kTokens>(tile, shared, e, token, record, lane);
+    if (rows.norm != nullptr) {
+      squares = 0.0F;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        squares = fmaf(e.v[i], e.v[i], squares);
+        e.v[i] *= weights.v[i];
+      }
+      if (task + n_warps < n_tasks) store_squares(tile, shared, squares, task);
+    }
+    if constexpr (kKind == InputKind::kInt8)
+      detail::write_int8<kTokens>(tile, shared, e, fill.token, fill.record, lane);
+    if constexpr (kKind == InputKind::kHalf)
+      detail::write_half<kTokens>(tile, shared, e, fill.token, fill.record, lane);
+    if constexpr (kKind == InputKind::kBfloat16) {
+      detail::write_bfloat16<kTokens>(tile, shared, e, fill.token, fill.record, lane);
+    }
+    if constexpr (kKind == InputKind::kTf32)
+      detail::write_tf32<kTokens>(tile, shared, e, fill.token, fill.record, lane);
   }
   return squares;
 }

@@ -75,6 +75,12 @@ struct LaneWeights {
     return a;
   }
 
+  /// The same of an odd block of nibbles, times 16.
+  __device__ __forceinline__ uint4 upper_nibbles(int b) const {
+    const uint4& v = planes[b / 2];
+    return {v.x & 0xF0F0F0F0U, v.y & 0xF0F0F0F0U, v.z & 0xF0F0F0F0U, v.w & 0xF0F0F0F0U};
+  }
+
  private:
   __device__ __forceinline__ unsigned combine(int b, int r) const {
     constexpr int kLowBlocks = 8 / R::kLowBits;
@@ -144,6 +150,11 @@ struct IntSums {
     coarse[0] += c.x * first, fine[0] += c.y * first;
     coarse[1] += c.z * second, fine[1] += c.w * second;
   }
+  /// Adds what is 16 times too much.
+  __device__ __forceinline__ void add_sixteenths(const IntSums& other) {
+#pragma unroll
+    for (int row = 0; row < 2; ++row) coarse[row] += other.coarse[row] >> 4, fine[row] += other.fine[row] >> 4;
+  }
   __device__ __forceinline__ float total(int row) const {
     return fmaf(256.0F, static_cast<float>(coarse[row]), static_cast<float>(fine[row]));
   }
@@ -160,7 +171,7 @@ struct SixBitScales {
     minimums.y = ((header.w >> 4) & 0x0F0F0F0FU) | ((header.z >> 2) & 0x30303030U);
   }
   __device__ __forceinline__ int scale(int b) const {
-    return static_cast<int>(((b < 4 ? scales.x : scales.y) >> (8 * (b % 4))) & 255U);
+    return static_cast<int>(__byte_perm(b < 4 ? scales.x : scales.y, 0, 0x4440 + b % 4));
   }
   /// The minimums times the sums of 32 columns each.
   __device__ __forceinline__ float minimum(const unsigned char* sums) const {
@@ -185,14 +196,21 @@ __device__ __forceinline__ void add_six_bits(const LaneWeights<Format>& w, const
   const SixBitScales first(w.headers[0][0]);
   const SixBitScales second(w.headers[1][0]);
   IntSums sums[kTiles];
+  IntSums odd[kTiles];  // of blocks whose quants stay in the upper half of their bytes: 16 times as much
 #pragma unroll
   for (int b = 0; b < 8; ++b) {
-    const uint4 a = w.bytes(b);
+    constexpr bool kInPlace = Record<Format>::kHighBits == 0;
+    const uint4 a = kInPlace && b % 2 == 1 ? w.upper_nibbles(b) : w.bytes(b);
     const int scale0 = first.scale(b);
     const int scale1 = second.scale(b);
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) sums[n].add(mma_bytes<false>(a, at.operand(record * 8 + b, n)), scale0, scale1);
+    for (int n = 0; n < kTiles; ++n) {
+      IntSums& to = kInPlace && b % 2 == 1 ? odd[n] : sums[n];
+      to.add(mma_bytes<false>(a, at.operand(record * 8 + b, n)), scale0, scale1);
+    }
   }
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) sums[n].add_sixteenths(odd[n]);
 #pragma unroll
   for (int n = 0; n < kTiles; ++n) {
     const unsigned char* column_sums = at.sums(record, n);

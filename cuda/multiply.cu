@@ -170,11 +170,11 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
   const int n_held = layout.warp_bytes / kBytes;
   fetch_records(task, task.begin, min(task.begin + n_held, task.end), records, kBytes);
   const InputRows rows{args.x, args.norm, args.row_map, args.n_rows, args.n_cols};
-  const EarlyInput early(layout.tile, rows);
+  const int first_row = static_cast<int>(blockIdx.y) * kTokens;
+  const EarlyInput early = early_input<kTokens>(layout.tile, rows, first_row);
   wait_for_previous_kernel();
   epilogue.load_late(args, y);
-  const float squares =
-      fill_tile<kInputKind<Format>, kTokens>(layout.tile, shared, rows, early, static_cast<int>(blockIdx.y) * kTokens);
+  const float squares = fill_tile<kInputKind<Format>, kTokens>(layout.tile, shared, rows, early, first_row);
   wait_for_copies();
   block_barrier();
   const TileLane<kTokens> at{shared, layout.tile, lane_of_warp()};

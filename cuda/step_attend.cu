@@ -166,10 +166,16 @@ __device__ __forceinline__ HeadChunk chunk_of_block(const AttendArgs& args) {
   return {kv_head, kv_head * group + chunk * kHeads, min(kHeads, group - chunk * kHeads)};
 }
 
-/// The positions of a block, kWarp / kLanes a warp at a time.
+/// Null for a position that is not the block's.
+__device__ __forceinline__ const std::byte* page_of(const AttendArgs& args, const PassRow& row, const Range& range,
+                                                    int position) {
+  return position < range.end ? args.state.pages[row.first_page + position / 64] : nullptr;
+}
+
+/// The positions of a block, kWarp / kLanes a warp at a time. `first_page`: of the lane's first one.
 template <int kLanes, int kHeads, bool kQuantised>
 __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
-                                          const Range& range, Seen<kHeads>& seen) {
+                                          const Range& range, const std::byte* first_page, Seen<kHeads>& seen) {
   constexpr int kAtOnce = kWarps * (kWarp / kLanes);
   const int head_size = args.layout.head_size;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -186,23 +192,24 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
     for (int i = 0; i < kColumns; ++i) query[h].v[i] = q[col + i] * args.scale * 1.44269504F;
   }
   const int own = static_cast<int>(threadIdx.x) / kLanes;
-  // The next positions are on their way while the current ones are seen. All lanes of a warp go round equally often,
-  // for the shuffles.
-  const auto load = [&](int position, Packed<kQuantised>& key, Packed<kQuantised>& value) {
+  // The next positions are on their way while the current ones are seen, and the pages of those after them. All lanes
+  // of a warp go round equally often, for the shuffles.
+  const auto load = [&](int position, const std::byte* page, Packed<kQuantised>& key, Packed<kQuantised>& value) {
     key = value = {};
-    if (position >= range.end || !has_columns) return;
-    const std::byte* page = args.state.pages[row.first_page + position / 64];
+    if (page == nullptr || !has_columns) return;
     key.load(page + args.layout.offset(args.layer, 0, chunk.kv_head, position % 64), col, head_size);
     value.load(page + args.layout.offset(args.layer, 1, chunk.kv_head, position % 64), col, head_size);
   };
   Packed<kQuantised> next_key;
   Packed<kQuantised> next_value;
-  load(range.begin + own, next_key, next_value);
+  load(range.begin + own, first_page, next_key, next_value);
+  const std::byte* next_page = page_of(args, row, range, range.begin + own + kAtOnce);
   for (int first = range.begin; first < range.end; first += kAtOnce) {
     const bool there = first + own < range.end;
     const Columns key = next_key.values();
     const Columns value = next_value.values();
-    load(first + kAtOnce + own, next_key, next_value);
+    load(first + kAtOnce + own, next_page, next_key, next_value);
+    next_page = page_of(args, row, range, first + 2 * kAtOnce + own);
 #pragma unroll
     for (int h = 0; h < kHeads; ++h) {
       float score = 0.0F;
@@ -299,12 +306,13 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const __grid_constant_
   allow_next_kernel();
   const PassRow row = args.state.rows[blockIdx.z];  // no kernel between the first and the last of a pass writes it
   const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y), args.n_splits);
+  const std::byte* first_page = page_of(args, row, range, range.begin + static_cast<int>(threadIdx.x) / kLanes);
   wait_for_previous_kernel();
   if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
   const HeadChunk chunk = chunk_of_block<kHeads>(args);
   Seen<kHeads> seen;
   clear(seen);
-  see_range<kLanes, kHeads, kQuantised>(args, chunk, row, range, seen);
+  see_range<kLanes, kHeads, kQuantised>(args, chunk, row, range, first_page, seen);
   const int head_size = args.layout.head_size;
   Groups<kLanes, kHeads> groups(shared, head_size);
   groups.store(seen, head_size);
