@@ -388,7 +388,7 @@ void choose_shape(MultiplyArgs& args, int n_processors) {
   const int records_of_warp = small ? 2 : n_panels < 8 * n_processors ? 4 : 8;
   const int warps = std::clamp((n_records + records_of_warp - 1) / records_of_warp, 1, kMostWarps / step);
   const int most = kMostWarps / warps / step * step;
-  const int panels = std::clamp(small ? 2 : gated ? 4 : n_panels, step, most);
+  const int panels = std::clamp((small ? 2 : gated ? 4 : n_panels) / step * step, step, most);
   set_shape(args, warps, panels);
 }
 
