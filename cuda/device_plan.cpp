@@ -120,7 +120,6 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, const Step& step) const
   add_part(step.third, step.third_bias);
   args.norm = weights_.vector(step.norm);
   args.epsilon = plan.spec.norm_epsilon;
-  args.activation = plan.spec.arch->activation;
   args.n_cols = args.parts[0].matrix.n_cols;
   switch (step.kind) {
     case StepKind::kQkv:

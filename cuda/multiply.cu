@@ -119,8 +119,8 @@ __device__ __forceinline__ Output output_of_thread(const MultiplyArgs& args, int
 /// Where a row of the pass keeps the keys (plane 0) or values of a position and head.
 __device__ __forceinline__ std::byte* kv_row(const KvStore& kv, int row_of_pass, int plane, int head) {
   const PassRow row = kv.state.rows[row_of_pass];
-  return kv.state.pages[row.first_page + row.position / 64] +
-         kv.layout.offset(kv.layer, plane, head, row.position % 64);
+  return kv.state.pages[row.first_page + row.position / kKvPagePositions] +
+         kv.layout.offset(kv.layer, plane, head, row.position % kKvPagePositions);
 }
 
 /// What the epilogue reads besides the product, asked for early so that nothing waits for it at the end.

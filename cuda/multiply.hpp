@@ -8,14 +8,13 @@
 
 #include "cuda/pass_state.hpp"
 #include "cuda/record.hpp"
-#include "model/model_kinds.hpp"
 
 namespace inlay::cuda {
 
 enum class Epilogue : std::uint8_t {
   kStore,  // out = y
   kAdd,    // out += y
-  kGated,  // out = activation(y of part 0) * (y of part 1)
+  kGated,  // out = silu(y of part 0), the one Activation there is, * (y of part 1)
   kQkv,    // part 0 rotated: out; part 1 rotated and part 2: into the KV pages
 };
 
@@ -46,7 +45,6 @@ struct MultiplyArgs {
   int n_parts = 1;
   MultiplyShape shape;
   Epilogue epilogue = Epilogue::kStore;
-  Activation activation = Activation::kSilu;
   const float* x = nullptr;      // [n_rows, n_cols], n_cols a multiple of 8
   const float* norm = nullptr;   // [n_cols]: x is normalised first; or null
   const int* row_map = nullptr;  // rows of x to take instead of 0, 1, 2 ...; or null

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "model/kv_page.hpp"
+
 namespace inlay::cuda {
 
 /// One row of a pass.
@@ -41,7 +43,7 @@ struct KvLayout {
   bool quantised = false;
 
   [[nodiscard]] __host__ __device__ std::size_t plane_bytes() const {
-    return static_cast<std::size_t>(row_bytes) * std::size_t{64};
+    return static_cast<std::size_t>(row_bytes) * static_cast<std::size_t>(kKvPagePositions);
   }
   /// Of the keys (plane 0) or the values (plane 1) of a layer and head at a slot of the page.
   [[nodiscard]] __host__ __device__ std::size_t offset(int layer, int plane, int head, int slot) const {

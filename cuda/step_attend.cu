@@ -169,7 +169,7 @@ __device__ __forceinline__ HeadChunk chunk_of_block(const AttendArgs& args) {
 /// Null for a position that is not the block's.
 __device__ __forceinline__ const std::byte* page_of(const AttendArgs& args, const PassRow& row, const Range& range,
                                                     int position) {
-  return position < range.end ? args.state.pages[row.first_page + position / 64] : nullptr;
+  return position < range.end ? args.state.pages[row.first_page + position / kKvPagePositions] : nullptr;
 }
 
 /// The positions of a block, kWarp / kLanes a warp at a time. `first_page`: of the lane's first one.
@@ -197,8 +197,8 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
   const auto load = [&](int position, const std::byte* page, Packed<kQuantised>& key, Packed<kQuantised>& value) {
     key = value = {};
     if (page == nullptr || !has_columns) return;
-    key.load(page + args.layout.offset(args.layer, 0, chunk.kv_head, position % 64), col, head_size);
-    value.load(page + args.layout.offset(args.layer, 1, chunk.kv_head, position % 64), col, head_size);
+    key.load(page + args.layout.offset(args.layer, 0, chunk.kv_head, position % kKvPagePositions), col, head_size);
+    value.load(page + args.layout.offset(args.layer, 1, chunk.kv_head, position % kKvPagePositions), col, head_size);
   };
   Packed<kQuantised> next_key;
   Packed<kQuantised> next_value;

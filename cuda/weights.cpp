@@ -31,7 +31,7 @@ struct Rotated {
 
 Rotated rotated_tensors(const Plan& plan) {
   Rotated rotated{std::vector<bool>(plan.tensors.matrices().size()), std::vector<bool>(plan.tensors.vectors().size())};
-  if (plan.spec.arch->rope != RopeKind::kNeox) return rotated;
+  if (plan.spec.rope.kind != RopeKind::kNeox) return rotated;
   for (const Step& step : plan.steps) {
     if (step.kind != StepKind::kQkv) continue;
     for (const MatrixId id : {step.matrix, step.second}) rotated.matrices[static_cast<std::size_t>(id)] = true;
@@ -157,14 +157,6 @@ Result<void> upload_vector(const Vector& vector, const RowOrder& order, float* t
                "upload of the weights");
 }
 
-Result<void> report(const ProgressCallback& progress, std::uint64_t done, std::uint64_t total) {
-  const float fraction = total == 0 ? 1.0F : static_cast<float>(done) / static_cast<float>(total);
-  if (progress && progress(fraction) == Flow::kStop) {
-    return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
-  }
-  return {};
-}
-
 }  // namespace
 
 std::uint64_t Weights::device_bytes(const Plan& plan) {
@@ -195,7 +187,8 @@ Result<Weights> Weights::load(const Plan& plan, const ExecutorOptions& options, 
     if (options.may_release_file) release_mapped({matrix.data, matrix.bytes()});
     weights.matrices_.push_back(to);
     next += matrix_bytes(matrix);
-    INLAY_TRY(report(options.progress, static_cast<std::uint64_t>(next - weights.memory_.as()), total));
+    INLAY_TRY(
+        report_progress(options.progress, static_cast<float>(next - weights.memory_.as()) / static_cast<float>(total)));
   }
   INLAY_TRY(check(cudaStreamSynchronize(stream), "upload of the weights"));
   return weights;

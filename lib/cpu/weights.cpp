@@ -53,10 +53,7 @@ class Progress {
   Result<void> advance(std::uint64_t bytes) {
     done_ += bytes;
     const float fraction = total_ == 0 ? 1.0F : static_cast<float>(done_) / static_cast<float>(total_);
-    if (callback_ && callback_(fraction) == Flow::kStop) {
-      return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
-    }
-    return {};
+    return report_progress(callback_, fraction);
   }
 
  private:

@@ -97,6 +97,9 @@ class Executor {
   Executor() = default;
 };
 
+/// Tells the callback, if there is one, how much of opening a model is done. kCancelled when it wants to stop.
+Result<void> report_progress(const ProgressCallback& progress, float fraction);
+
 /// How a plan is to be run, validated.
 struct ExecutorOptions {
   int threads = 1;

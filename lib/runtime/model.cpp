@@ -146,9 +146,7 @@ Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const std::string& path, 
   impl->tokenizer = *std::move(tokenizer);
   const auto vocabulary = check_vocabulary(Tokenizer(impl->tokenizer), impl->plan.spec);
   if (!vocabulary.ok()) return in_file(path, vocabulary.status());
-  if (options.progress && options.progress(kProgressAfterTokenizer) == Flow::kStop) {
-    return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
-  }
+  INLAY_TRY(report_progress(options.progress, kProgressAfterTokenizer));
 
   executor_options.progress = remaining_progress(options.progress);
   executor_options.may_release_file = true;

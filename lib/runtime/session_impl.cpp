@@ -161,12 +161,10 @@ Result<PassId> Session::Impl::start_pass(TokenId token, int position) {
 
 Result<TokenId> Session::Impl::step_ahead() {
   bool alone = false;  // no other session has taken a step since this one's last
-  bool runs_ahead = false;
   {
     const std::lock_guard lock(model->mutex);
     alone = std::exchange(model->last_stepper, this) == this;
-    runs_ahead = ahead != 0 && model->executor->latest_pass() == ahead;
-    if (runs_ahead) return take_ahead();
+    if (ahead != 0 && model->executor->latest_pass() == ahead) return take_ahead();
   }
   INLAY_TRY(current_logits());
   const TokenId token = sample_next();
