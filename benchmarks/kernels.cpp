@@ -82,10 +82,18 @@ void run_matvec(benchmark::State& state, const cpu::KernelTable& table, Format f
   state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(kRowsARun * bytes));
 }
 
-void run_matmul(benchmark::State& state, const cpu::KernelTable& table, Format format) {
+/// Activations as bulk rows of zeros: the time of the matrix unit does not depend on what it multiplies.
+AlignedBuffer<cpu::BulkBlock> bulk_rows(int n_tokens) {
+  return AlignedBuffer<cpu::BulkBlock>(cpu::bulk_blocks(n_tokens, kColumns));
+}
+
+using Matmul = void (*)(const cpu::MatmulArgs&);
+
+void run_matmul(benchmark::State& state, Matmul matmul, Format format) {
   const auto n_tokens = static_cast<int>(state.range(0));
   const AlignedBuffer<std::byte> weights = make_weights(format, kRowsARun);
   const ActivationRows x(n_tokens);
+  const AlignedBuffer<cpu::BulkBlock> bulk = bulk_rows(n_tokens);
   std::vector<float> out(static_cast<std::size_t>(n_tokens) * kRowsARun);
   cpu::MatmulArgs args;
   args.panels = weights.data();
@@ -93,11 +101,11 @@ void run_matmul(benchmark::State& state, const cpu::KernelTable& table, Format f
   args.n_matrix_rows = kRowsARun;
   args.row_end = kRowsARun;
   args.x = x.view();
+  args.x.bulk = bulk.data();
   AlignedBuffer<float> totals(cpu::matmul_totals(n_tokens));
   args.totals_scratch = totals.data();
   args.out = out.data();
   args.out_stride = kRowsARun;
-  const auto matmul = table.matmul[static_cast<std::size_t>(format_index(format))];
   for ([[maybe_unused]] auto _ : state) {
     matmul(args);
     benchmark::ClobberMemory();
@@ -249,8 +257,16 @@ void register_benchmarks() {
       constexpr Format kFormat = decltype(traits)::format;
       const std::string format = decltype(traits)::name;
       benchmark::RegisterBenchmark((prefix + "matvec/" + format).c_str(), run_matvec, *table, kFormat);
-      benchmark::RegisterBenchmark((prefix + "matmul/" + format).c_str(), run_matmul, *table, kFormat)
+      const auto index = static_cast<std::size_t>(format_index(kFormat));
+      const Matmul matmul = table->matmul[index];
+      benchmark::RegisterBenchmark((prefix + "matmul/" + format).c_str(), run_matmul, matmul, kFormat)
           ->Arg(1)
+          ->Arg(128)
+          ->Arg(512);
+      const Matmul bulk = table->bulk_matmul[index];
+      if (bulk == nullptr) return;
+      benchmark::RegisterBenchmark((prefix + "bulk/" + format).c_str(), run_matmul, bulk, kFormat)
+          ->Arg(32)
           ->Arg(128)
           ->Arg(512);
     });

@@ -46,12 +46,23 @@ static_assert(sizeof(BulkBlock) == 64);
 /// consequence.
 inline constexpr int kBulkTile = 16;
 
+/// Blocks from one tile to the next. Those of one column more than there are: a power of two of columns would put the
+/// tiles into the same sets of the second-level cache. Always inlined, as block_row is.
+[[nodiscard]] __attribute__((always_inline)) constexpr std::size_t bulk_tile_blocks(int n_cols) {
+  return static_cast<std::size_t>(n_cols / kActivationBlock + 1) * kBulkTile;
+}
+
+/// Blocks of n_rows bulk rows.
+[[nodiscard]] constexpr std::size_t bulk_blocks(int n_rows, int n_cols) {
+  return static_cast<std::size_t>((n_rows + kBulkTile - 1) / kBulkTile) * bulk_tile_blocks(n_cols);
+}
+
 /// Rows of a forward pass. Of the forms a matmul reads the one that it and its weight format want.
 struct Activations {
   const float* values = nullptr;            // [n_rows, n_cols]
   const ActivationBlock* blocks = nullptr;  // [tile][n_cols / 32][rows of the tile]; tiles have kTokenTile rows, the
                                             // last one what is left
-  const BulkBlock* bulk = nullptr;          // [tile][n_cols / 32][kBulkTile]
+  const BulkBlock* bulk = nullptr;          // [tile of bulk_tile_blocks][n_cols / 32][kBulkTile]
   int n_rows = 0;
   int n_cols = 0;
 };

@@ -18,7 +18,7 @@ struct Sizes {
   Sizes(const ModelSpec& spec, const BufferOptions& options, int batch_rows, int n_parts, int longest_blocks)
       : x(size(batch_rows, spec.embedding_length)),
         blocks(size(batch_rows, longest_blocks)),
-        bulk(options.has_bulk_rows ? size((batch_rows + kBulkTile - 1) / kBulkTile * kBulkTile, longest_blocks) : 0),
+        bulk(options.has_bulk_rows ? bulk_blocks(batch_rows, longest_blocks * kActivationBlock) : 0),
         query(size(batch_rows, spec.query_length())),
         key(size(batch_rows, spec.kv_length())),
         gate(size(batch_rows, spec.feed_forward_length)),

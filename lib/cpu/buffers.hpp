@@ -39,7 +39,7 @@ struct Buffers {
   AlignedBuffer<float> cosines;            // [R, n_pairs]
   AlignedBuffer<float> sines;              // [R, n_pairs]
   AlignedBuffer<ActivationBlock> blocks;   // [R * C / 32] the input of the current step's matrices, quantised
-  AlignedBuffer<BulkBlock> bulk;           // [R rounded up to kBulkTile, C / 32] the same for bulk rows
+  AlignedBuffer<BulkBlock> bulk;           // [bulk_blocks(R, C)] the same for bulk rows
   AlignedBuffer<std::byte> panel_scratch;  // [n_parts, panel_stride] where panels of matrices as in the file are made
   std::size_t panel_stride = 0;
   AlignedBuffer<float> totals;       // [n_parts, matmul_totals(R)]

@@ -22,9 +22,8 @@ InputRows input_rows(const StepContext& context, const float* values, int n_cols
 void quantize_row(const StepContext& context, const InputRows& input, int row) {
   const float* values = input.values + at(row, input.n_cols);
   if (row < input.n_bulk) {
-    const int tile = row / kBulkTile * kBulkTile;
-    BulkBlock* tile_blocks = context.buffers.bulk.data() + at(tile, input.n_cols / kActivationBlock);
-    context.kernels.round_bulk(values, input.n_cols, tile_blocks + (row - tile));
+    const std::size_t tile = static_cast<std::size_t>(row / kBulkTile) * bulk_tile_blocks(input.n_cols);
+    context.kernels.round_bulk(values, input.n_cols, context.buffers.bulk.data() + tile + row % kBulkTile);
     return;
   }
   const BlockRow blocks = block_row(row - input.n_bulk, input.n_rows - input.n_bulk, input.n_cols);

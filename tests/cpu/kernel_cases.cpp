@@ -34,8 +34,7 @@ ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
     cpu::generic_kernels().quantize(&values[offset(row, 0)], cols, blocks.data() + at.first, at.stride);
   }
   const int n_tiles = (rows + cpu::kBulkTile - 1) / cpu::kBulkTile;
-  bulk = AlignedBuffer<cpu::BulkBlock>(static_cast<std::size_t>(n_tiles * cpu::kBulkTile) *
-                                       static_cast<std::size_t>(cols / cpu::kActivationBlock));
+  bulk = AlignedBuffer<cpu::BulkBlock>(cpu::bulk_blocks(rows, cols));
   for (int row = 0; row < n_tiles * cpu::kBulkTile; ++row) {
     for (int col = 0; col < cols; ++col) {
       bulk[bulk_index(row, col)].values[bulk_place(col % cpu::kActivationBlock)] =
@@ -45,9 +44,8 @@ ActivationRows::ActivationRows(std::vector<float> x, int rows, int cols)
 }
 
 std::size_t ActivationRows::bulk_index(int row, int col) const {
-  const int tile = row / cpu::kBulkTile;
-  const int block = tile * (n_cols / cpu::kActivationBlock) + col / cpu::kActivationBlock;
-  return static_cast<std::size_t>(block * cpu::kBulkTile + row % cpu::kBulkTile);
+  return static_cast<std::size_t>(row / cpu::kBulkTile) * cpu::bulk_tile_blocks(n_cols) +
+         static_cast<std::size_t>(col / cpu::kActivationBlock * cpu::kBulkTile + row % cpu::kBulkTile);
 }
 
 double ActivationRows::bulk_value(int row, int col) const {

@@ -209,7 +209,7 @@ INLAY_INLINE void add_blocks(const WeightTile* weights, int n, const BulkBlock* 
 template <bool kTwoPanels>
 INLAY_INLINE void multiply_tokens(const WeightTile* weights, int block, int n, const Activations& x, float* sums,
                                   std::size_t panel_stride) {
-  const std::size_t x_stride = offset_of(x.n_cols / kActivationBlock, kBulkTile);  // of 16 tokens
+  const std::size_t x_stride = bulk_tile_blocks(x.n_cols);
   const BulkBlock* tokens = x.bulk + offset_of(block, kBulkTile);
   int n_tiles = (x.n_rows + kBulkTile - 1) / kBulkTile;
   for (; n_tiles >= 2; n_tiles -= 2, tokens += 2 * x_stride, sums += 2 * kTileFloats) {
