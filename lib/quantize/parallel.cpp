@@ -1,6 +1,6 @@
 #include "quantize/parallel.hpp"
 
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
@@ -13,7 +13,7 @@ void run_parts(const ParallelFor& host, std::int32_t n_parts, const std::functio
   std::int32_t next = 1;
   try {
     for (; next < n_parts; ++next) threads.emplace_back([&body, part = next] { body(part); });
-  } catch (const std::system_error&) {  // no more threads to be had
+  } catch (const std::exception&) {  // neither thread nor memory for one: the rest is done here
   }
   body(0);
   for (; next < n_parts; ++next) body(next);
