@@ -6,9 +6,10 @@
 ... --self-test CXX             prove with small libraries that every kind of break is noticed, and no addition is
 
 The baseline is a copy of inlay.h, the list of exported symbols, and the types of all functions as abidw sees them.
-Additions are new functions, new numbers, and fields behind the end of a struct that begins with struct_size: the library
-looks at no byte behind the size that its caller knows. abidiff cannot be told this exactly (a suppression of what is
-inserted at the end hides other changes of the struct, too), so the fields are taken out of what it compares.
+Additions are new functions, new numbers, and fields behind the end of a struct that begins with struct_size: the
+library looks at no byte behind the size that its caller knows. abidiff cannot be told this exactly (a suppression of
+what is inserted at the end hides other changes of the struct, too), so the fields are taken out of what it compares.
+The rest must not change at all: abidiff calls a field's new name harmless, but that is how a swapped field looks.
 """
 import argparse
 import pathlib
@@ -21,8 +22,8 @@ import xml.etree.ElementTree
 
 SKIPPED = 77
 HELP = """The ABI differs from its baseline in capi/abi/. Programs built with an older inlay.h would break.
-If this is not wanted, keep what was there and add the new thing beside it. Before release 1.0 a break is possible: build
-it, run capi/abi/renew.sh, and say in CHANGELOG.md what breaks and why. After release 1.0 it is not."""
+If this is not wanted, keep what was there and add the new thing beside it. Before release 1.0 a break is possible:
+run capi/abi/renew.sh, and say in CHANGELOG.md what breaks and why. After release 1.0 it is not."""
 DECLARATION = re.compile(r"^INLAY_C_API ([^;{]*?\binlay_\w+\([^;{]*\));", re.MULTILINE)
 # of abidiff's exit status: the report is in the lowest two if it could not be made
 FAILED, CHANGED = 1 | 2, 4
@@ -55,15 +56,20 @@ def has_types(library):
 
 
 def describe(headers, library):
-    """The functions of the library and their types, as XML; what the header does not define is opaque."""
-    return run("abidw", "--headers-dir", headers, "--drop-private-types", "--no-corpus-path", "--no-comp-dir-path",
-               "--no-show-locs", "--no-parameter-names", library)  # fmt: skip
+    """The exported functions and their types, as XML; what the header does not define is opaque."""
+    text = run("abidw", "--exported-interfaces-only", "--header-file", headers / "inlay.h", "--drop-private-types",
+               "--no-elf-needed", "--no-corpus-path", "--no-comp-dir-path", "--no-show-locs", library)  # fmt: skip
+    return re.sub(r"(<abi-instr [^>]*? path=')[^']*/", r"\1", text)  # the folder of the sources is anyone's
 
 
 def structs(root):
     """The structs that may grow, by name."""
-    return {struct.get("name"): struct for struct in root.iter("class-decl")
-            if (first := struct.find("data-member/var-decl")) is not None and first.get("name") == "struct_size"}  # fmt: skip
+    found = {}
+    for struct in root.iter("class-decl"):
+        first = struct.find("data-member/var-decl")
+        if first is not None and first.get("name") == "struct_size":
+            found[struct.get("name")] = struct
+    return found
 
 
 def without_added_fields(old_description, new_description):
@@ -85,7 +91,8 @@ def compare_types(old_description, new_description):
         old, new = pathlib.Path(name, "baseline.abi"), pathlib.Path(name, "library.abi")
         old.write_text(old_description, encoding="utf-8")
         new.write_text(without_added_fields(old_description, new_description), encoding="utf-8")
-        done = subprocess.run(["abidiff", "--harmless", "--no-added-syms", old, new], capture_output=True, text=True, check=False)
+        done = subprocess.run(["abidiff", "--harmless", "--no-added-syms", old, new], capture_output=True, text=True,
+                              check=False)  # fmt: skip
     if done.returncode & FAILED or done.returncode < 0:
         yield f"abidiff failed with status {done.returncode}: {done.stderr}"
     elif done.returncode & CHANGED:

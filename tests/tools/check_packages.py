@@ -5,6 +5,7 @@ The .deb packages are unpacked into a folder, not installed. The .tar.gz must ho
 """
 import argparse
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -45,7 +46,7 @@ def check_deb(path, root):
     depends = field(path, "Depends")
     missing = [need for need in needs if not re.search(rf"(?:^|, ){re.escape(need)}", depends)]
     listing = run("dpkg-deb", "--contents", path)
-    if missing or not re.search(rf"/usr/{file}$| /usr/{file} ->|/usr/{file}\n", listing):
+    if missing or not re.search(rf"\./usr/{file}(?: -> .*)?$", listing, re.MULTILINE):
         raise SystemExit(f"{path.name}: depends on {depends!r}, without {missing}; {file} expected in\n{listing}")
     for required in "Version", "Architecture", "Maintainer", "Description", "Section":
         if not field(path, required):
@@ -77,6 +78,13 @@ def check_archive(path, root, folder):
     print(f"{path.name}: {path.stat().st_size} bytes, the same {len(in_archive)} files:", *in_archive, sep="\n  ")
 
 
+def check_port(path, version):
+    """The vcpkg port cannot read the version from the sources, as the others do."""
+    port = json.loads(path.read_text(encoding="utf-8"))
+    if port["version"] != version:
+        raise SystemExit(f"{path}: version {port['version']}, and the packages have {version}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     consumer_arguments(parser)
@@ -92,11 +100,12 @@ def main():
     root = work / "root"
     root.mkdir(parents=True)
 
-    packages = make_packages(options, work / "made")
-    rows = [check_deb(path, root) for path in packages if path.suffix == ".deb"]
+    made = make_packages(options, work / "made")
+    debs, (archive,) = ([path for path in made if path.name.endswith(end)] for end in (".deb", ".tar.gz"))
+    rows = [check_deb(path, root) for path in debs]
     if sorted(rows) != sorted(PACKAGES):
-        raise SystemExit(f"the packages are {packages}")
-    (archive,) = (path for path in packages if path.name.endswith(".tar.gz"))
+        raise SystemExit(f"the packages are {made}")
+    check_port(pathlib.Path(options.source, "../../cmake/packaging/vcpkg/vcpkg.json"), field(debs[0], "Version"))
     check_archive(archive, root / "usr", work / "archive")
     for program in "inlay-run", "inlay-bench", "inlay-quantize":
         print(run(root / "usr/bin" / program, "--version"), end="")

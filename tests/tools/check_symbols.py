@@ -6,6 +6,7 @@ of inlay.h alone, those of the shared one under a version. Neither the objects n
 that ends the process, prints, starts processes or installs handlers. Loading them runs no code but the compiler's own.
 """
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def symbols(nm, *arguments):
 
 def check_exports(library, exported, declared, others):
     """`others`: what may be exported besides the declared functions."""
+    library = os.path.basename(library)
     for name in sorted(declared - exported):
         yield f"{library}: {name} is declared in inlay.h and not exported"
     strangers = exported - declared
@@ -65,6 +67,7 @@ def check_exports(library, exported, declared, others):
 
 def check_versions(library, exported):
     """Every function belongs to a node of the C library's version script."""
+    library = os.path.basename(library)
     for name in sorted(exported):
         if name.startswith("inlay_") and not re.search(r"@@INLAY_\d", name):
             yield f"{library}: {name} has no version"
@@ -72,27 +75,30 @@ def check_versions(library, exported):
 
 def check_calls(nm, library, excused):
     used = {name.split("@")[0] for kind, name in symbols(nm, "--undefined-only", library) if kind in "Uwv"}
+    initialisers = [name for _, name in symbols(nm, "--defined-only", library) if name.startswith("_GLOBAL__sub_I")]
+    library = os.path.basename(library)
     for name in sorted(used & FORBIDDEN - excused):
         yield f"{library}: uses {name}"
-    for _, name in symbols(nm, "--defined-only", library):
-        if name.startswith("_GLOBAL__sub_I"):
-            yield f"{library}: work in a static initialiser: {name}"
+    for name in initialisers:
+        yield f"{library}: work in a static initialiser: {name}"
     print(f"{library}: {len(used)} symbols of others used, none of {len(FORBIDDEN - excused)} forbidden ones")
 
 
 def start_up_functions(nm, readelf, library):
     """The names of the functions in .init_array."""
-    section = re.search(r"\.init_array\s+INIT_ARRAY\s+([0-9a-f]+)\s+\S+\s+([0-9a-f]+)", output(readelf, "-SW", library))
+    sections = output(readelf, "-SW", library)
+    section = re.search(r"\.init_array\s+INIT_ARRAY\s+([0-9a-f]+)\s+\S+\s+([0-9a-f]+)", sections)
     start, size = (int(number, 16) for number in section.groups())
     names = {}
     for line in output(nm, "--defined-only", library).splitlines():
         address, kind, name = line.split(maxsplit=2)
         if kind in "tT":
             names.setdefault(int(address, 16), name)
-    relocations = re.findall(r"^([0-9a-f]+)\s+[0-9a-f]+\s+R_\w+_RELATIVE\s+([0-9a-f]+)", output(readelf, "-rW", library),
-                             re.MULTILINE)  # fmt: skip
-    functions = [names.get(int(target, 16), target) for place, target in relocations
-                 if start <= int(place, 16) < start + size]  # fmt: skip
+    functions = []
+    for line in output(readelf, "-rW", library).splitlines():
+        match = re.match(r"([0-9a-f]+)\s+[0-9a-f]+\s+R_\w+_RELATIVE\s+([0-9a-f]+)", line)
+        if match and start <= int(match[1], 16) < start + size:
+            functions.append(names.get(int(match[2], 16), match[2]))
     if len(functions) * 8 != size:
         raise SystemExit(f"{library}: .init_array has {size} bytes, and relocations for {len(functions)} functions")
     return functions
@@ -100,6 +106,7 @@ def start_up_functions(nm, readelf, library):
 
 def check_start_up(nm, readelf, library, cuda):
     functions = start_up_functions(nm, readelf, library)
+    library = os.path.basename(library)
     for name in functions:
         if name not in START_UP and not (cuda and CUDA_START_UP.search(name)):
             yield f"{library}: loading it runs {name}"
