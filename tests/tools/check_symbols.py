@@ -77,11 +77,12 @@ def check_calls(nm, library, excused):
     used = {name.split("@")[0] for kind, name in symbols(nm, "--undefined-only", library) if kind in "Uwv"}
     initialisers = [name for _, name in symbols(nm, "--defined-only", library) if name.startswith("_GLOBAL__sub_I")]
     library = os.path.basename(library)
-    for name in sorted(used & FORBIDDEN - excused):
+    bad = used & FORBIDDEN - excused
+    for name in sorted(bad):
         yield f"{library}: uses {name}"
     for name in initialisers:
         yield f"{library}: work in a static initialiser: {name}"
-    print(f"{library}: {len(used)} symbols of others used, none of {len(FORBIDDEN - excused)} forbidden ones")
+    print(f"{library}: {len(used)} symbols of others used, {len(bad)} of {len(FORBIDDEN - excused)} forbidden ones")
 
 
 def start_up_functions(nm, readelf, library):
