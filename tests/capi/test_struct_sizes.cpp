@@ -45,8 +45,8 @@ class CallersStruct {
 };
 
 struct SizeCase {
-  const char* function;
-  const char* structure;
+  std::string function;
+  std::string structure;
   std::size_t first_size;                        // of the struct's first version
   std::size_t size;                              // of this version
   std::function<void(void*, std::size_t)> init;  // empty: a struct that the function fills
@@ -102,6 +102,65 @@ std::vector<SizeCase> model_cases(const TinyFixture& tiny) {
   };
 }
 
+/// Functions that take a file from elsewhere; what the source says is what the first version of the struct can say.
+std::vector<SizeCase> source_cases(const TinyFixture& tiny, const std::vector<std::byte>& file) {
+  const auto source_init = [&file](void* s, std::size_t size) {
+    auto* source = static_cast<inlay_model_source*>(s);
+    inlay_model_source_init(source, size);
+    if (size < sizeof(inlay_model_source)) return;
+    source->data = file.data();
+    source->size = file.size();
+  };
+  const auto in_memory = [&file] {
+    return inlay_model_source{sizeof(inlay_model_source), file.data(), nullptr, nullptr, file.size()};
+  };
+  const std::string out = tiny.dir.file("out.gguf");
+  return {
+      {"inlay_model_open_source", "inlay_model_source", 40, sizeof(inlay_model_source), source_init,
+       [](void* s, inlay_error** e) {
+         ModelHandle opened;
+         return inlay_model_open_source(static_cast<inlay_model_source*>(s), nullptr, opened.out(), e);
+       }},
+      {"inlay_model_open_source", "inlay_model_options", 80, sizeof(inlay_model_options),
+       init_with(inlay_model_options_init),
+       [=](void* s, inlay_error** e) {
+         ModelHandle opened;
+         const inlay_model_source source = in_memory();
+         return inlay_model_open_source(&source, static_cast<inlay_model_options*>(s), opened.out(), e);
+       }},
+      {"inlay_model_estimate_source", "inlay_model_source", 40, sizeof(inlay_model_source), source_init,
+       [](void* s, inlay_error** e) {
+         inlay_memory_estimate estimate = {sizeof estimate, 0, 0, 0};
+         return inlay_model_estimate_source(static_cast<inlay_model_source*>(s), 0, nullptr, &estimate, e);
+       }},
+      {"inlay_model_estimate_source", "inlay_model_options", 80, sizeof(inlay_model_options),
+       init_with(inlay_model_options_init),
+       [=](void* s, inlay_error** e) {
+         inlay_memory_estimate estimate = {sizeof estimate, 0, 0, 0};
+         const inlay_model_source source = in_memory();
+         return inlay_model_estimate_source(&source, 0, static_cast<inlay_model_options*>(s), &estimate, e);
+       }},
+      {"inlay_model_estimate_source",
+       "inlay_memory_estimate",
+       32,
+       sizeof(inlay_memory_estimate),
+       {},
+       [=](void* s, inlay_error** e) {
+         const inlay_model_source source = in_memory();
+         return inlay_model_estimate_source(&source, 0, nullptr, static_cast<inlay_memory_estimate*>(s), e);
+       }},
+      {"inlay_quantize", "inlay_quantize_options", 56, sizeof(inlay_quantize_options),
+       [](void* s, std::size_t size) {
+         auto* options = static_cast<inlay_quantize_options*>(s);
+         inlay_quantize_options_init(options, size);
+         if (size >= offsetof(inlay_quantize_options, threads)) options->type = "F32";
+       },
+       [=, path = tiny.path](void* s, inlay_error** e) {
+         return inlay_quantize(path.c_str(), out.c_str(), static_cast<inlay_quantize_options*>(s), e);
+       }},
+  };
+}
+
 std::vector<SizeCase> session_cases(const TinyFixture& tiny, inlay_session* session) {
   const inlay_model* model = tiny.model.get();
   const auto sampling_init = init_with(inlay_sampling_options_init);
@@ -137,8 +196,10 @@ struct SizedSession {
   SessionHandle session;
   bool ready = inlay_session_create(tiny.model.get(), nullptr, session.out(), nullptr) == INLAY_OK &&
                inlay_session_prefill(session.get(), kPrompt.data(), kPrompt.size(), nullptr) == INLAY_OK;
+  std::vector<std::byte> file = make_tiny_model({});
   std::vector<SizeCase> cases = model_cases(tiny);
   SizedSession() {
+    for (SizeCase& one : source_cases(tiny, file)) cases.push_back(std::move(one));
     for (SizeCase& one : session_cases(tiny, session.get())) cases.push_back(std::move(one));
   }
 };
@@ -177,8 +238,7 @@ TEST_CASE("a struct below its first version, absurd, or with unknown fields set 
   REQUIRE(fixture.ready);
   for (const SizeCase& one : fixture.cases) {
     CAPTURE(one.function);
-    const std::string expected =
-        std::string(one.structure) + ".struct_size: expected " + std::to_string(one.first_size);
+    const std::string expected = one.structure + ".struct_size: expected " + std::to_string(one.first_size);
     for (const std::size_t size : {std::size_t{8}, one.first_size - 1, std::size_t{4097}}) {
       Error error;
       CHECK(call_with(one, size, 0, error) == INLAY_INVALID_ARGUMENT);
@@ -187,7 +247,7 @@ TEST_CASE("a struct below its first version, absurd, or with unknown fields set 
     if (!one.init) continue;
     Error error;
     CHECK(call_with(one, one.size + 8, 1, error) == INLAY_INVALID_ARGUMENT);
-    CHECK_MESSAGE(message(error).find(std::string(one.structure) + ": sets a field") == 0, message(error));
+    CHECK_MESSAGE(message(error).find(one.structure + ": sets a field") == 0, message(error));
   }
 }
 
@@ -210,7 +270,7 @@ TEST_CASE("the cases above are all functions of inlay.h that take a struct") {
   std::set<std::string> covered;
   std::set<std::string> used;
   for (const SizeCase& one : fixture.cases) {
-    covered.insert(std::string(one.function) + " " + one.structure);
+    covered.insert(one.function + " " + one.structure);
     used.insert(one.structure);
   }
   for (const std::string& name : structs) {
