@@ -39,6 +39,7 @@ class InlayConan(ConanFile):
 
     def requirements(self):
         self.requires("pcre2/10.42")
+        self.requires("xxhash/0.8.2", libs=False, run=False)  # its header is all that is used
 
     def validate(self):
         check_min_cppstd(self, 20)
