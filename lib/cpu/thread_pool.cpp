@@ -1,12 +1,10 @@
 #include "cpu/thread_pool.hpp"
 
-#include <pthread.h>
 #include <sched.h>
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -14,6 +12,7 @@
 #include <vector>
 
 #include "base/system.hpp"
+#include "base/thread.hpp"
 
 namespace inlay::cpu {
 namespace {
@@ -54,23 +53,6 @@ bool spin_until(const Done& done, bool crowded) {
   }
 }
 
-/// Threads started meanwhile take no signals: those are the host's, and its threads have its handlers' expectations.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t blocked;
-    sigfillset(&blocked);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGPROF}) sigdelset(&blocked, fault);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_ = {};
-};
-
 }  // namespace
 
 class ThreadPool::Workers {
@@ -83,10 +65,7 @@ class ThreadPool::Workers {
   void start(int n_workers) {
     crowded_ = n_workers + 1 > available_cores();
     threads_.reserve(static_cast<std::size_t>(n_workers));
-    const SignalsBlocked blocked;
-    for (int part = 1; part <= n_workers; ++part) {
-      threads_.emplace_back([this, part] { work(part); });
-    }
+    for (int part = 1; part <= n_workers; ++part) threads_.emplace_back([this, part] { work(part); });
   }
 
   void run(PartFunction body) {
@@ -145,7 +124,7 @@ class ThreadPool::Workers {
   void stop() {
     body_.reset();
     next_round();
-    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
   }
 
   // The caller writes body_ and working_ before round_; the workers read them after it.
@@ -158,7 +137,7 @@ class ThreadPool::Workers {
   std::mutex mutex_;
   std::condition_variable round_changed_;
   std::condition_variable work_done_;
-  std::vector<std::thread> threads_;
+  std::vector<Thread> threads_;
 };
 
 ThreadPool::ThreadPool(int n_threads) : size_(n_threads < 1 ? 1 : n_threads) {

@@ -129,10 +129,10 @@ struct ExecutorOptions {
   ProgressCallback progress = {};            // of loading, 0 to 1
 };
 
-/// A kind of device. Stateless, thread-safe, lives as long as the process.
+/// A kind of device. Stateless, thread-safe, lives as long as the process: nothing is left for its end to destroy, so
+/// that the library need not register a handler for it.
 class Backend {
  public:
-  virtual ~Backend() = default;
   [[nodiscard]] virtual DeviceKind kind() const = 0;
   [[nodiscard]] virtual std::vector<DeviceInfo> devices() const = 0;
   /// The device that `load` would use with these options.
@@ -143,6 +143,9 @@ class Backend {
   /// `plan`, and the file that it points into, must outlive the executor.
   [[nodiscard]] virtual Result<std::unique_ptr<Executor>> load(const Plan& plan,
                                                                const ExecutorOptions& options) const = 0;
+
+ protected:
+  ~Backend() = default;
 };
 
 }  // namespace inlay

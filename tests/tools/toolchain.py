@@ -28,10 +28,13 @@ def environment(options):
     return {**os.environ, "LD_LIBRARY_PATH": str(folder), "PKG_CONFIG_PATH": str(folder / "pkgconfig")}
 
 
-def build_project(options, source, build):
+def build_project(options, source, build, languages=("C", "CXX")):
     """Configures and builds the project in folder `source`."""
     shutil.rmtree(build, ignore_errors=True)
+    compilers = {"C": (options.cc, options.c_flags), "CXX": (options.cxx, options.cxx_flags)}
+    settings = [setting for language in languages
+                for setting in (f"-DCMAKE_{language}_COMPILER={compilers[language][0]}",
+                                f"-DCMAKE_{language}_FLAGS={compilers[language][1]}")]  # fmt: skip
     run(options.cmake, "-S", source, "-B", build, "-G", options.generator, f"-DCMAKE_PREFIX_PATH={options.installed}",
-        f"-DCMAKE_C_COMPILER={options.cc}", f"-DCMAKE_CXX_COMPILER={options.cxx}",
-        f"-DCMAKE_C_FLAGS={options.c_flags}", f"-DCMAKE_CXX_FLAGS={options.cxx_flags}")  # fmt: skip
+        *settings)  # fmt: skip
     run(options.cmake, "--build", build)
