@@ -34,12 +34,13 @@ INLAY_API const char* to_string(StatusCode code) noexcept;
 /// A code and, for failures, a message that names the thing that failed.
 class [[nodiscard]] Status {
  public:
-  Status() noexcept = default;  // success
+  Status() noexcept = default;  ///< success
+  /// A failure.
   Status(StatusCode code, std::string message) noexcept : code_(code), message_(std::move(message)) {}
 
-  [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::kOk; }
-  [[nodiscard]] StatusCode code() const noexcept { return code_; }
-  [[nodiscard]] const std::string& message() const noexcept { return message_; }
+  [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::kOk; }     ///< whether it is success
+  [[nodiscard]] StatusCode code() const noexcept { return code_; }                ///< what kind of failure
+  [[nodiscard]] const std::string& message() const noexcept { return message_; }  ///< what failed; empty on success
 
  private:
   StatusCode code_ = StatusCode::kOk;
@@ -51,13 +52,17 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   // NOLINTBEGIN(google-explicit-constructor): `return value;` and `return status;` are the point of the type.
+  /// Success.
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  /// A failure; `status` must not be success.
   Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {}
   // NOLINTEND(google-explicit-constructor)
 
-  [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
-  explicit operator bool() const noexcept { return ok(); }
+  [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }  ///< whether there is a T
+  explicit operator bool() const noexcept { return ok(); }                ///< ok()
 
+  /// @{
+  /// The T. Requires `ok()`.
   [[nodiscard]] T& value() & noexcept { return *std::get_if<0>(&state_); }
   [[nodiscard]] const T& value() const& noexcept { return *std::get_if<0>(&state_); }
   [[nodiscard]] T&& value() && noexcept { return std::move(*std::get_if<0>(&state_)); }
@@ -66,9 +71,11 @@ class [[nodiscard]] Result {
   T&& operator*() && noexcept { return std::move(*this).value(); }
   T* operator->() noexcept { return &value(); }
   const T* operator->() const noexcept { return &value(); }
+  /// @}
 
   /// The failure, or success when `ok()`.
   [[nodiscard]] Status status() const { return ok() ? Status() : *std::get_if<1>(&state_); }
+  /// Its code.
   [[nodiscard]] StatusCode code() const noexcept { return ok() ? StatusCode::kOk : std::get_if<1>(&state_)->code(); }
 
  private:
@@ -79,13 +86,14 @@ class [[nodiscard]] Result {
 template <>
 class [[nodiscard]] Result<void> {
  public:
-  Result() noexcept = default;
+  Result() noexcept = default;  ///< success
+  /// What `status` says.
   Result(Status status) noexcept : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
-  [[nodiscard]] bool ok() const noexcept { return status_.ok(); }
-  explicit operator bool() const noexcept { return ok(); }
-  [[nodiscard]] const Status& status() const noexcept { return status_; }
-  [[nodiscard]] StatusCode code() const noexcept { return status_.code(); }
+  [[nodiscard]] bool ok() const noexcept { return status_.ok(); }            ///< whether it is success
+  explicit operator bool() const noexcept { return ok(); }                   ///< ok()
+  [[nodiscard]] const Status& status() const noexcept { return status_; }    ///< the failure, or success
+  [[nodiscard]] StatusCode code() const noexcept { return status_.code(); }  ///< its code
 
  private:
   Status status_;
