@@ -10,7 +10,8 @@ packages=(
   doctest-dev=doctest/doctest.h libbenchmark-dev=benchmark/benchmark.h
 )
 if [ "${1:-build}" = ci ]; then
-  packages+=(clang=clang++ clang-format=clang-format clang-tidy=clang-tidy gcovr=gcovr ccache=ccache)
+  packages+=(clang=clang++ clang-format=clang-format clang-tidy=clang-tidy gcovr=gcovr ccache=ccache
+    doxygen=doxygen golang-go=go cargo=cargo rustc=rustc)
 fi
 
 is_present() {

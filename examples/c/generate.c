@@ -1,5 +1,5 @@
-/* Generates text: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED]]]]
- * The text goes to stdout as it comes, the ids of its tokens to stderr at the end. */
+/* Generates text: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED [KERNELS]]]]]
+ * The text goes to stdout as it comes, the ids of its tokens to stderr at the end. KERNELS: see inlay_model_options. */
 #include <inlay.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,9 +32,11 @@ static inlay_token* tokenize(const inlay_model* model, const char* text, size_t*
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    fputs("usage: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED]]]]\n", stderr);
+    fputs("usage: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED [KERNELS]]]]]\n", stderr);
     return 2;
   }
+  inlay_model_options model_options;
+  inlay_model_options_init(&model_options, sizeof model_options);
   inlay_sampling_options sampling;
   inlay_sampling_options_init(&sampling, sizeof sampling);
   inlay_session_options session_options;
@@ -48,6 +50,7 @@ int main(int argc, char** argv) {
   if (argc > 3) generate_options.max_tokens = atoi(argv[3]);
   if (argc > 4) sampling.temperature = strtof(argv[4], NULL);
   if (argc > 5) sampling.seed = strtoull(argv[5], NULL, 10);
+  if (argc > 6) model_options.cpu_isa = argv[6];
 
   inlay_model* model = NULL;
   inlay_session* session = NULL;
@@ -55,7 +58,7 @@ int main(int argc, char** argv) {
   inlay_error* error = NULL;
   inlay_token* tokens = NULL;
   size_t n = 0;
-  const int failed = inlay_model_open(argv[1], NULL, &model, &error) ||
+  const int failed = inlay_model_open(argv[1], &model_options, &model, &error) ||
                      (tokens = tokenize(model, prompt, &n, &error)) == NULL ||
                      inlay_session_create(model, &session_options, &session, &error) ||
                      inlay_session_prefill(session, tokens, n, &error) ||

@@ -1,6 +1,7 @@
 #include "bridge.h"
 
-#include "_cgo_export.h"
+// In generate.go.
+extern inlay_flow goOnToken(uintptr_t handle, inlay_token token, char* text, size_t text_size);
 
 static inlay_flow on_token(void* user_data, inlay_token token, const char* text, size_t text_size) {
   return goOnToken((uintptr_t)user_data, token, (char*)text, text_size);

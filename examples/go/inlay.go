@@ -40,8 +40,14 @@ func check(status C.inlay_status, failure *C.inlay_error) error {
 // Model is a GGUF file, opened and ready to run.
 type Model struct{ handle *C.inlay_model }
 
-// Open opens a model; threads are those of a forward pass on the CPU, 0: one per core.
-func Open(path string, threads int32) (*Model, error) {
+// Options say how a model is opened.
+type Options struct {
+	Threads int32  // of a forward pass on the CPU; 0: one per core
+	Kernels string // "generic", "avx2", "avx512", "amx" or "", the best
+}
+
+// Open opens a model.
+func Open(path string, given Options) (*Model, error) {
 	if found := C.inlay_abi_version(); found != C.INLAY_ABI_VERSION {
 		return nil, fmt.Errorf("libinlay has version %d of the ABI, the header version %d", found, C.INLAY_ABI_VERSION)
 	}
@@ -49,7 +55,11 @@ func Open(path string, threads int32) (*Model, error) {
 	defer C.free(unsafe.Pointer(cPath))
 	var options C.inlay_model_options
 	C.inlay_model_options_init(&options, C.sizeof_inlay_model_options)
-	options.threads = C.int32_t(threads)
+	options.threads = C.int32_t(given.Threads)
+	if given.Kernels != "" {
+		options.cpu_isa = C.CString(given.Kernels)
+		defer C.free(unsafe.Pointer(options.cpu_isa))
+	}
 	model := &Model{}
 	var failure *C.inlay_error
 	if err := check(C.inlay_model_open(cPath, &options, &model.handle, &failure), failure); err != nil {

@@ -124,7 +124,7 @@ class ModelOptions(TypedDict, total=False):
     device_index: int
     threads: int  # CPU threads of a forward pass; 0: one per core
     batch_rows: int  # most tokens of one forward pass
-    cpu_isa: str  # "generic", "avx2", "avx512" or "amx" instead of the best
+    cpu_isa: str  # "generic", "avx2", "avx512", "amx" or "", the best
     kv_format: KvFormat
     weight_layout: WeightLayout
     progress: Callable[[float], Optional[Flow]]  # of opening, from 0 to 1; Flow.STOP or an exception ends it
@@ -194,7 +194,7 @@ _LogFunction = ctypes.CFUNCTYPE(None, _pointer, _i32, _pointer, _size)
 
 
 class _Int32(ctypes.c_int32):
-    """An argument that raises where ctypes would cut off what does not fit."""
+    """An argument that is refused where ctypes would cut off what does not fit."""
 
     @classmethod
     def from_param(cls, value: Any) -> Any:
@@ -362,8 +362,7 @@ class _OpenOptions:
             given["progress"] = _ProgressFunction(functools.partial(self._progress, progress))
         if log is not None:
             given["log"] = _LogFunction(lambda _, level, text, size: log(level, _utf8(ctypes.string_at(text, size))))
-        if isa is not None:
-            given["cpu_isa"] = isa.encode()
+        given["cpu_isa"] = isa.encode() if isa else None
         self.c = library.options(_ModelOptions, "model_options", given)
 
     def _progress(self, progress: Callable[[float], Optional[Flow]], _user_data: None, fraction: float) -> int:

@@ -3,10 +3,7 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-env-changed=PKG_CONFIG_PATH");
-    let found = Command::new("pkg-config")
-        .args(["--libs", "inlay"])
-        .output()
-        .expect("pkg-config cannot be run");
+    let found = Command::new("pkg-config").args(["--libs", "inlay"]).output().expect("pkg-config cannot be run");
     let message = String::from_utf8_lossy(&found.stderr);
     assert!(found.status.success(), "{message}");
     for flag in String::from_utf8_lossy(&found.stdout).split_whitespace() {

@@ -1,4 +1,4 @@
-// Generates text: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED]]]]
+// Generates text: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED [KERNELS]]]]]
 //
 // The text goes to stdout as it comes, the ids of its tokens to stderr at the end.
 package main
@@ -34,7 +34,7 @@ func generate() error {
 		return err
 	}
 
-	model, err := inlay.Open(os.Args[1], 0)
+	model, err := inlay.Open(os.Args[1], inlay.Options{Kernels: argument(6, "")})
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func generate() error {
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED]]]]")
+		fmt.Fprintln(os.Stderr, "usage: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED [KERNELS]]]]]")
 		os.Exit(2)
 	}
 	if err := generate(); err != nil {

@@ -3,7 +3,8 @@ use std::os::raw::{c_char, c_void};
 
 pub const ABI_VERSION: u32 = 1;
 pub const OK: i32 = 0;
-pub const INTERNAL: i32 = 10;
+pub const INVALID_ARGUMENT: i32 = 1;
+pub const UNSUPPORTED: i32 = 5;
 pub const BUFFER_TOO_SMALL: i32 = 11;
 pub const ADD_SPECIAL: u32 = 1;
 
@@ -85,12 +86,7 @@ extern "C" {
         size: *mut usize,
         error: *mut *mut Error,
     ) -> i32;
-    pub fn inlay_token_is_end(
-        model: *const Model,
-        token: i32,
-        is_end: *mut i32,
-        error: *mut *mut Error,
-    ) -> i32;
+    pub fn inlay_token_is_end(model: *const Model, token: i32, is_end: *mut i32, error: *mut *mut Error) -> i32;
 
     pub fn inlay_sampling_options_init(options: *mut SamplingOptions, struct_size: usize);
     pub fn inlay_session_options_init(options: *mut SessionOptions, struct_size: usize);
@@ -107,22 +103,14 @@ extern "C" {
         n_tokens: usize,
         error: *mut *mut Error,
     ) -> i32;
-    pub fn inlay_session_step(
-        session: *mut Session,
-        token: *mut i32,
-        error: *mut *mut Error,
-    ) -> i32;
+    pub fn inlay_session_step(session: *mut Session, token: *mut i32, error: *mut *mut Error) -> i32;
     pub fn inlay_session_logits(
         session: *mut Session,
         logits: *mut *const f32,
         size: *mut usize,
         error: *mut *mut Error,
     ) -> i32;
-    pub fn inlay_session_fork(
-        session: *const Session,
-        fork: *mut *mut Session,
-        error: *mut *mut Error,
-    ) -> i32;
+    pub fn inlay_session_fork(session: *const Session, fork: *mut *mut Session, error: *mut *mut Error) -> i32;
     pub fn inlay_session_rewind(session: *mut Session, length: i32, error: *mut *mut Error) -> i32;
     pub fn inlay_session_tokens(
         session: *const Session,

@@ -7,6 +7,7 @@ mod text;
 
 use std::ffi::{CStr, CString};
 use std::mem::{size_of, MaybeUninit};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
@@ -81,24 +82,34 @@ impl Drop for ModelHandle {
 #[derive(Clone)]
 pub struct Model(Arc<ModelHandle>);
 
+/// How a model is opened.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Of a forward pass on the CPU; 0: one per core.
+    pub threads: i32,
+    /// "generic", "avx2", "avx512" or "amx" instead of the best.
+    pub kernels: Option<String>,
+}
+
 impl Model {
-    /// `threads`: of a forward pass on the CPU; 0: one per core.
-    pub fn open(path: impl AsRef<Path>, threads: i32) -> Result<Model> {
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Model> {
         let found = unsafe { ffi::inlay_abi_version() };
         if found != ffi::ABI_VERSION {
             let message = format!("libinlay has version {found} of the ABI");
-            return Err(Error { status: ffi::INTERNAL, message });
+            return Err(Error { status: ffi::UNSUPPORTED, message });
         }
-        let path = c_path(path.as_ref())?;
-        let mut options = MaybeUninit::<ffi::ModelOptions>::zeroed();
+        let path = c_string(path.as_ref().as_os_str().as_bytes())?;
+        let kernels = options.kernels.as_ref().map(|name| c_string(name.as_bytes())).transpose()?;
+        let mut given = MaybeUninit::<ffi::ModelOptions>::zeroed();
         let mut model = null_mut();
         // SAFETY: `_init` fills the whole struct; all zeros are a valid one, too.
-        let options = unsafe {
-            ffi::inlay_model_options_init(options.as_mut_ptr(), size_of::<ffi::ModelOptions>());
-            options.assume_init_mut()
+        let given = unsafe {
+            ffi::inlay_model_options_init(given.as_mut_ptr(), size_of::<ffi::ModelOptions>());
+            given.assume_init_mut()
         };
-        options.threads = threads;
-        check(|error| unsafe { ffi::inlay_model_open(path.as_ptr(), options, &mut model, error) })?;
+        given.threads = options.threads;
+        given.cpu_isa = kernels.as_ref().map_or(null(), |name| name.as_ptr());
+        check(|error| unsafe { ffi::inlay_model_open(path.as_ptr(), given, &mut model, error) })?;
         Ok(Model(Arc::new(ModelHandle(model))))
     }
 
@@ -141,11 +152,10 @@ impl Model {
     }
 }
 
-fn c_path(path: &Path) -> Result<CString> {
-    use std::os::unix::ffi::OsStrExt;
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error {
-        status: 1,
-        message: format!("path {path:?}: holds a zero byte"),
+fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|error| {
+        let message = format!("{:?}: {error}", String::from_utf8_lossy(bytes));
+        Error { status: ffi::INVALID_ARGUMENT, message }
     })
 }
 
@@ -175,8 +185,8 @@ impl Sampling {
 
 struct SessionHandle(*mut ffi::Session);
 
-// SAFETY: a session may be used by any one thread at a time. Every method of `Session` but `canceller` takes
-// `&mut self`, and what several threads may do at the same time, `inlay_session_cancel`, is all that a `Canceller` does.
+// SAFETY: a session may be used by any one thread at a time. Every method of `Session` but `canceller` takes `&mut self`,
+// and all that a `Canceller` does is `inlay_session_cancel`, which several threads may call at the same time.
 unsafe impl Send for SessionHandle {}
 unsafe impl Sync for SessionHandle {}
 
@@ -223,9 +233,7 @@ impl Session {
     /// The logits after the last token, without a copy.
     pub fn logits(&mut self) -> Result<&[f32]> {
         let (mut data, mut size) = (null(), 0);
-        check(|error| unsafe {
-            ffi::inlay_session_logits(self.handle.0, &mut data, &mut size, error)
-        })?;
+        check(|error| unsafe { ffi::inlay_session_logits(self.handle.0, &mut data, &mut size, error) })?;
         // SAFETY: they are valid until the next call on the session, which the borrow of `self` prevents.
         Ok(unsafe { std::slice::from_raw_parts(data, size) })
     }
@@ -260,8 +268,8 @@ impl Session {
     }
 }
 
-/// A token and the text that it completes, which is empty while a character is unfinished. What is left of an unfinished
-/// character comes at the end, without a token.
+/// A token and the text that it completes, which is empty while a character is unfinished. What is left of one comes at
+/// the end, without a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
     pub token: Option<Token>,

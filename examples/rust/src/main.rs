@@ -1,4 +1,4 @@
-//! Generates text: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED]]]]
+//! Generates text: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED [KERNELS]]]]]
 //!
 //! The text goes to stdout as it comes, the ids of its tokens to stderr at the end.
 use std::error::Error;
@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use inlay::{Model, Sampling};
+use inlay::{Model, Options, Sampling};
 
 /// The argument at `index`, or a default if there are fewer.
 fn argument<T: FromStr>(arguments: &[String], index: usize, default: T) -> Result<T, T::Err> {
@@ -18,8 +18,9 @@ fn generate(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let max_tokens = argument(arguments, 3, 256)?;
     let temperature = argument(arguments, 4, 0.0)?;
     let seed = argument(arguments, 5, 0)?;
+    let kernels = arguments.get(6).cloned();
 
-    let model = Model::open(&arguments[1], 0)?;
+    let model = Model::open(&arguments[1], &Options { kernels, ..Options::default() })?;
     let mut session = model.session(0, &Sampling { temperature, seed, ..Sampling::default() })?;
     session.prefill(&model.tokenize(&prompt)?)?;
     let mut tokens = Vec::new();
@@ -38,7 +39,7 @@ fn generate(arguments: &[String]) -> Result<(), Box<dyn Error>> {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     if arguments.len() < 2 {
-        eprintln!("usage: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED]]]]");
+        eprintln!("usage: generate MODEL [PROMPT [MAX_TOKENS [TEMPERATURE [SEED [KERNELS]]]]]");
         return ExitCode::from(2);
     }
     match generate(&arguments) {
