@@ -65,7 +65,7 @@ INLAY_C_API const char* inlay_version_string(void);
 /* Numbers are never reused; new ones may be appended, so handle those that you do not know as a failure. */
 typedef int32_t inlay_status;
 enum {
-  INLAY_OK = 0,
+  INLAY_OK = 0,               /* success */
   INLAY_INVALID_ARGUMENT = 1, /* the caller passed something the call cannot accept */
   INLAY_NOT_FOUND = 2,        /* a file, metadata key or device does not exist */
   INLAY_IO_ERROR = 3,         /* the operating system refused to read or write */
@@ -237,7 +237,7 @@ enum {
   INLAY_ADD_SPECIAL = 1,    /* tokenize: add the tokens that the model wants around a text (begin of sequence ...) */
   INLAY_PARSE_SPECIAL = 2,  /* tokenize: "<|im_start|>" and the like become the token of that name, not plain text */
   INLAY_RENDER_SPECIAL = 4, /* detokenize, piece: show control tokens */
-  INLAY_NO_FLAGS = 0
+  INLAY_NO_FLAGS = 0        /* none of them */
 };
 
 /* Token ids of `text`, which may hold any bytes. `flags`: INLAY_ADD_SPECIAL | INLAY_PARSE_SPECIAL; any other bit is
@@ -347,10 +347,10 @@ INLAY_C_API void inlay_session_cancel(inlay_session* session);
 typedef int32_t inlay_finish_reason;
 enum {
   INLAY_FINISH_END_OF_GENERATION = 0, /* the model produced an end token, which is not part of the result */
-  INLAY_FINISH_MAX_TOKENS = 1,
-  INLAY_FINISH_CONTEXT_FULL = 2,
-  INLAY_FINISH_STOPPED = 3,  /* the callback asked to stop */
-  INLAY_FINISH_CANCELLED = 4 /* inlay_session_cancel */
+  INLAY_FINISH_MAX_TOKENS = 1,        /* as many as `max_tokens` are there */
+  INLAY_FINISH_CONTEXT_FULL = 2,      /* the session holds as many tokens as it can */
+  INLAY_FINISH_STOPPED = 3,           /* the callback asked to stop */
+  INLAY_FINISH_CANCELLED = 4          /* inlay_session_cancel */
 };
 
 /* Receives text as it becomes complete UTF-8, on the calling thread. `text` may be empty while a character is

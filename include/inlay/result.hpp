@@ -14,7 +14,7 @@ namespace inlay {
 
 /// What kind of failure happened. The values are part of the C ABI (`inlay_status`): never renumbered, only appended.
 enum class StatusCode : std::int32_t {
-  kOk = 0,
+  kOk = 0,               ///< success
   kInvalidArgument = 1,  ///< the caller passed something the call cannot accept
   kNotFound = 2,         ///< a file, metadata key or device does not exist
   kIoError = 3,          ///< the operating system refused to read or write

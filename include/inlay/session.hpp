@@ -26,8 +26,8 @@ struct SessionOptions {
 /// Why a generation has ended.
 enum class FinishReason : std::int32_t {
   kEndOfGeneration = 0,  ///< the model produced an end token (not part of the text)
-  kMaxTokens = 1,        ///< GenerateOptions::max_tokens
-  kContextFull = 2,      ///< no position is left
+  kMaxTokens = 1,        ///< as many as GenerateOptions::max_tokens are there
+  kContextFull = 2,      ///< the session holds as many tokens as it can
   kStopped = 3,          ///< the callback asked to stop
   kCancelled = 4,        ///< Session::cancel
 };
