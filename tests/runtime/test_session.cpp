@@ -10,58 +10,17 @@
 #include <inlay/inlay.hpp>
 
 #include "cpu/cpu_isa.hpp"
-#include "support/temp_dir.hpp"
-#include "support/tiny_model.hpp"
+#include "runtime/sessions.hpp"
 
 namespace {
 
 using namespace inlay;
-using Logits = std::vector<float>;
-
-/// A tiny quantised model in a file. Two layers, GQA, rows that are no multiple of 256.
-class SessionTest {
- public:
-  SessionTest() {
-    test::TinyModelOptions options;
-    options.embedding_length = 96;
-    options.n_heads = 6;
-    options.feed_forward_length = 160;
-    options.formats = test::TinyModelFormats::all(Format::kQ4_1);
-    options.formats.token_embedding = Format::kQ8_0;
-    path = dir.write("tiny.gguf", test::make_tiny_model(options));
-  }
-
-  [[nodiscard]] Model open(const ModelOptions& options = {.threads = 1}) const {
-    auto model = Model::open(path, options);
-    REQUIRE_MESSAGE(model.ok(), model.status().message());
-    return *std::move(model);
-  }
-
-  test::TempDir dir;
-  std::string path;
-};
-
-Session new_session(const Model& model, const SessionOptions& options = {}) {
-  auto session = Session::create(model, options);
-  REQUIRE_MESSAGE(session.ok(), session.status().message());
-  return *std::move(session);
-}
-
-std::vector<TokenId> some_tokens(int n, int seed = 1) {
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < n; ++i) tokens.push_back((i * 37 + seed * 101 + i * i) % 320);
-  return tokens;
-}
-
-Logits logits_of(Session& session) {
-  const auto logits = session.logits();
-  REQUIRE_MESSAGE(logits.ok(), logits.status().message());
-  return {logits->begin(), logits->end()};
-}
-
-bool same_bits(const Logits& a, const Logits& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
+using test::Logits;
+using test::logits_of;
+using test::new_session;
+using test::same_bits;
+using test::SessionTest;
+using test::some_tokens;
 
 /// Logits after all of `tokens`, prefilled in pieces of `piece`.
 Logits prefilled(const Model& model, std::span<const TokenId> tokens, std::size_t piece) {
@@ -113,12 +72,12 @@ struct Twins {
   }
 
   void prefill(std::size_t i, const std::vector<TokenId>& tokens) {
-    batch.prefill(together[i], tokens);
+    REQUIRE(batch.prefill(together[i], tokens).ok());
     REQUIRE(alone[i].prefill(tokens).ok());
     expected.push_back(-1);
   }
   void step(std::size_t i) {
-    batch.step(together[i]);
+    REQUIRE(batch.step(together[i]).ok());
     const auto token = alone[i].step();
     REQUIRE(token.ok());
     expected.push_back(*token);
@@ -279,14 +238,14 @@ TEST_CASE_FIXTURE(SessionTest, "a batch refuses what it cannot run, and nothing 
   REQUIRE(b.prefill(some_tokens(4)).ok());
   REQUIRE(foreign.prefill(some_tokens(4)).ok());
   Batch batch;
-  batch.step(a);
-  batch.step(a);
+  REQUIRE(batch.step(a).ok());
+  REQUIRE(batch.step(a).ok());
   CHECK(batch.run().code() == StatusCode::kInvalidArgument);
-  batch.step(a);
-  batch.step(foreign);
+  REQUIRE(batch.step(a).ok());
+  REQUIRE(batch.step(foreign).ok());
   CHECK(batch.run().code() == StatusCode::kInvalidArgument);
-  batch.step(a);
-  batch.step(b);
+  REQUIRE(batch.step(a).ok());
+  REQUIRE(batch.step(b).ok());
   CHECK(batch.run().code() == StatusCode::kContextFull);
   CHECK(a.size() == 4);
   CHECK(batch.run()->empty());
