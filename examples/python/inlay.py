@@ -70,6 +70,7 @@ class Status(enum.IntEnum):
     DEVICE_ERROR = 9
     INTERNAL = 10
     BUFFER_TOO_SMALL = 11
+    INVALID_STATE = 12
 
 
 class Flow(enum.IntEnum):
@@ -241,6 +242,9 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "model_estimate": (_i32, [_text, _Int32, _pointer, _pointer, _pointer]),
     "model_get_info": (_i32, [_pointer, _pointer, _pointer]),
     "model_get_device": (_i32, [_pointer, _pointer, _pointer]),
+    "model_metadata_count": (_i32, [_pointer, _pointer, _pointer]),
+    "model_metadata_key": (_i32, [_pointer, _size, _pointer, _size, _pointer, _pointer]),
+    "model_metadata": (_i32, [_pointer, _text, _size, _pointer, _size, _pointer, _pointer]),
     "tokenize": (_i32, [_pointer, _text, _size, _u32, _pointer, _size, _pointer, _pointer]),
     "detokenize": (_i32, [_pointer, _pointer, _size, _u32, _pointer, _size, _pointer, _pointer]),
     "token_piece": (_i32, [_pointer, _Int32, _u32, _pointer, _size, _pointer, _pointer]),
@@ -255,6 +259,8 @@ _FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "session_fork": (_i32, [_pointer, _pointer, _pointer]),
     "session_rewind": (_i32, [_pointer, _Int32, _pointer]),
     "session_set_sampling": (_i32, [_pointer, _pointer, _pointer]),
+    "session_save": (_i32, [_pointer, _pointer, _size, _pointer, _pointer]),
+    "session_restore": (_i32, [_pointer, _text, _size, _pointer]),
     "session_tokens": (_i32, [_pointer, _pointer, _size, _pointer, _pointer]),
     "session_context_length": (_i32, [_pointer, _pointer, _pointer]),
     "session_cancel": (None, [_pointer]),
@@ -428,6 +434,18 @@ class Model(_Handle):
         self._call("model_get_device", self._pointer, ctypes.byref(info))
         return _copied(DeviceInfo, info)
 
+    def metadata_keys(self) -> List[str]:
+        """The keys of the file's metadata, in its order."""
+        count, read = _size(), self.library.read_array
+        self._call("model_metadata_count", self._pointer, ctypes.byref(count))
+        keys = (read(ctypes.c_char, 64, "model_metadata_key", self._pointer, index) for index in range(count.value))
+        return [_utf8(key) for key in keys]
+
+    def metadata(self, key: str) -> str:
+        """A value as text."""
+        data = key.encode()
+        return _utf8(self.library.read_array(ctypes.c_char, 256, "model_metadata", self._pointer, data, len(data)))
+
     def tokenize(self, text: Union[str, bytes], *, add_special: bool = True, parse_special: bool = False) -> List[int]:
         """Token ids. `add_special`: with the tokens that the model wants around a text; `parse_special`: "<|im_start|>"
         and the like become the token of that name."""
@@ -474,6 +492,10 @@ class Session(_Handle):
     def _call(self, name: str, *arguments: Any) -> None:
         self._release_logits()
         self.model.library.call(name, self._pointer, *arguments)
+
+    def _read_array(self, element: Any, name: str) -> Any:
+        self._release_logits()
+        return self.model.library.read_array(element, 0, name, self._pointer)
 
     def _release_logits(self) -> None:
         if (view := self._logits()) is not None:
@@ -527,11 +549,18 @@ class Session(_Handle):
         options = self.model.library.options(_SamplingOptions, "sampling_options", sampling)
         self._call("session_set_sampling", ctypes.byref(options))
 
+    def save(self) -> bytes:
+        """The session as bytes, for restore() here or in another process."""
+        return bytes(self._read_array(ctypes.c_char, "session_save"))
+
+    def restore(self, state: bytes) -> None:
+        """Makes this session the one that was saved, whatever it held before."""
+        self._call("session_restore", state, len(state))
+
     @property
     def tokens(self) -> List[int]:
         """All tokens so far."""
-        self._release_logits()
-        return list(self.model.library.read_array(_i32, 0, "session_tokens", self._pointer))
+        return list(self._read_array(_i32, "session_tokens"))
 
     @property
     def context_length(self) -> int:

@@ -123,6 +123,14 @@ class Opening(InlayTest):
         )  # fmt: skip
 
 
+    def test_metadata(self):
+        keys = self.model.metadata_keys()
+        self.assertEqual(self.model.metadata("general.architecture"), "llama")
+        self.assertIn("general.architecture", keys)
+        self.assertTrue(all(self.model.metadata(key) for key in keys))
+        self.assert_fails(inlay.Status.NOT_FOUND, "no.such.key", self.model.metadata, "no.such.key")
+
+
 class Text(InlayTest):
     def test_text_becomes_tokens_and_comes_back(self):
         for text in "hello", "", "caf\u00e9 \u20ac \U0001f600" * 50:
@@ -188,6 +196,16 @@ class Sessions(InlayTest):
         self.assert_fails(inlay.Status.INVALID_ARGUMENT, "", fork.rewind, 1000)
         with self.assertRaises(ctypes.ArgumentError):
             fork.rewind(2**32)
+
+    def test_save_and_restore(self):
+        session = self.session(temperature=2.0, seed=5)
+        session.step()
+        state, other = session.save(), self.model.session()
+        other.restore(state)
+        self.assertEqual(other.tokens, session.tokens)
+        self.assertEqual([other.step() for _ in range(20)], [session.step() for _ in range(20)])
+        damaged = state[:-1] + bytes([state[-1] ^ 1])
+        self.assert_fails(inlay.Status.INVALID_STATE, "", self.model.session().restore, damaged)
 
     def test_sampling(self):
         session, length = self.session(temperature=2.0, top_k=100, seed=3), len(self.model.tokenize("hello"))
