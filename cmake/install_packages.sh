@@ -11,7 +11,8 @@ packages=(
 )
 if [ "${1:-build}" = ci ]; then
   packages+=(clang=clang++ clang-format=clang-format clang-tidy=clang-tidy gcovr=gcovr ccache=ccache
-             abigail-tools=abidiff dpkg-dev=dpkg-shlibdeps file=file)
+             abigail-tools=abidiff dpkg-dev=dpkg-shlibdeps file=file
+             doxygen=doxygen golang-go=go cargo=cargo rustc=rustc)
 fi
 
 is_present() {
