@@ -13,7 +13,7 @@ using namespace inlay::fuzz;
 
 constexpr std::size_t kSlots = 4;
 constexpr int kMaxCalls = 64;
-constexpr int kMaxRows = 400;  // of all forward passes of an input
+constexpr int kMaxRows = 200;  // of all forward passes of an input
 using Tokens = std::vector<inlay_token>;
 
 enum class Cancel { kNo, kPending, kMaybe };  // kMaybe: a batch has or has not noticed it
@@ -199,7 +199,7 @@ void Calls::free_session(std::size_t index) {
 /// Few different tokens, so that sessions come to the same texts; sometimes none or a wrong one.
 Tokens Calls::make_tokens(const Slot& slot) {
   const inlay_token vocab_size = test_model(slot.model).vocab_size();
-  Tokens tokens(input_.one_in(4) ? input_.below(150) : input_.below(6));
+  Tokens tokens(input_.one_in(16) ? 60 + input_.below(12) : input_.below(6));  // a page of the KV cache holds 64
   const auto first = static_cast<inlay_token>(input_.byte());
   for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = (first + static_cast<inlay_token>(i)) % vocab_size;
   if (!tokens.empty() && input_.one_in(16))
@@ -308,7 +308,7 @@ void Calls::fork(std::size_t index) {
 
 void Calls::rewind(Slot& slot) {
   const std::int32_t length =
-      input_.one_in(8) ? input_.number<std::int32_t>() : static_cast<std::int32_t>(input_.below(160));
+      input_.one_in(8) ? input_.number<std::int32_t>() : static_cast<std::int32_t>(input_.below(80));
   Error error(input_);
   const inlay_status status = error.check(inlay_session_rewind(slot.handle, length, error.out()));
   const bool fits = length >= 0 && static_cast<std::size_t>(length) <= slot.tokens.size();

@@ -114,7 +114,7 @@ template <class T>
 std::optional<std::vector<T>> take_list(Input& input, std::vector<T> list) {
   const std::size_t kind = input.below(32);
   if (kind == 1) return std::nullopt;
-  if (kind == 2) list.pop_back();
+  if (kind == 2 && !list.empty()) list.pop_back();
   if (kind == 3) list.emplace_back();
   return list;
 }

@@ -36,14 +36,9 @@ void write_models(const std::filesystem::path& folder) {
   write_model(folder / "floats", {}, inlay::fuzz::add_small_spm);
   write_model(folder / "byte_pairs", {.has_head = true}, inlay::fuzz::add_small_bpe);
   write_model(folder / "yarn", {.has_biases = true, .rope_scaling_type = "yarn"}, inlay::fuzz::add_small_spm);
-  const SmallModelOptions blocks = {.embedding_length = 32, .n_heads = 1, .feed_forward_length = 32};
-  for (const auto& [name, format] :
-       {std::pair("q4_0", Format::kQ4_0), std::pair("q5_1", Format::kQ5_1), std::pair("q8_0", Format::kQ8_0),
-        std::pair("f16", Format::kF16), std::pair("bf16", Format::kBF16)}) {
-    SmallModelOptions options = blocks;
-    options.format = format;
-    write_model(folder / name, options, inlay::fuzz::add_small_spm);
-  }
+  const SmallModelOptions blocks = {
+      .embedding_length = 32, .n_heads = 1, .feed_forward_length = 32, .format = Format::kQ4_0};
+  write_model(folder / "blocks", blocks, inlay::fuzz::add_small_spm);
 }
 
 void write_decisions(const std::filesystem::path& folder) {
