@@ -44,11 +44,13 @@ namespace inlay::capi {
 
 INLAY_CAPI_STRUCT(inlay_device_info, 184);
 INLAY_CAPI_STRUCT(inlay_model_options, 80);
+INLAY_CAPI_STRUCT(inlay_model_source, 40);
 INLAY_CAPI_STRUCT(inlay_memory_estimate, 32);
 INLAY_CAPI_STRUCT(inlay_model_info, 96);
 INLAY_CAPI_STRUCT(inlay_sampling_options, 48);
 INLAY_CAPI_STRUCT(inlay_session_options, 24);
 INLAY_CAPI_STRUCT(inlay_generate_options, 32);
+INLAY_CAPI_STRUCT(inlay_quantize_options, 56);
 
 #undef INLAY_CAPI_STRUCT
 

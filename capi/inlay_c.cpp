@@ -88,7 +88,9 @@ void inlay_error_free(inlay_error* error) { delete error; }
 inlay_status inlay_device_count(size_t* count, inlay_error** error) {
   return call(error, [&]() -> Status {
     INLAY_CAPI_TRY(inlay::capi::require({{count, "count"}}));
-    *count = inlay::devices().size();
+    const std::size_t n_devices = inlay::devices().size();
+    if (n_devices == 0) return {StatusCode::kOutOfMemory, {}};
+    *count = n_devices;
     return {};
   });
 }

@@ -8,6 +8,7 @@
 #include <inlay/inlay.hpp>
 
 #include "call.hpp"
+#include "callbacks.hpp"
 #include "handles.hpp"
 
 namespace {
@@ -20,6 +21,8 @@ using inlay::capi::call;
 using inlay::capi::check_buffer;
 using inlay::capi::check_input;
 using inlay::capi::check_output;
+using inlay::capi::convert_parallel_for;
+using inlay::capi::convert_progress;
 using inlay::capi::require;
 using inlay::capi::write_array;
 using inlay::capi::write_struct;
@@ -36,26 +39,45 @@ inlay_model_options default_model_options() noexcept {
   return options;
 }
 
-inlay::ParallelFor convert_parallel_for(inlay_parallel_for_fn function, void* user_data) {
-  if (function == nullptr) return {};
-  return [function, user_data](std::int32_t count, const std::function<void(std::int32_t)>& body) {
-    const auto task = [](void* data, std::int32_t index) {
-      (*static_cast<const std::function<void(std::int32_t)>*>(data))(index);
-    };
-    function(user_data, count, task, const_cast<std::function<void(std::int32_t)>*>(&body));
-  };
-}
-
-inlay::ProgressCallback convert_progress(inlay_progress_fn function, void* user_data) {
-  if (function == nullptr) return {};
-  return [function, user_data](float fraction) { return static_cast<inlay::Flow>(function(user_data, fraction)); };
-}
-
 inlay::LogCallback convert_log(inlay_log_fn function, void* user_data) {
   if (function == nullptr) return {};
   return [function, user_data](inlay::LogLevel level, std::string_view message) {
     function(user_data, static_cast<inlay_log_level>(level), message.data(), message.size());
   };
+}
+
+inlay::HostAllocator convert_allocator(const inlay_model_options& options) {
+  inlay::HostAllocator allocator;
+  void* const user_data = options.allocator_user_data;
+  if (options.allocate != nullptr) {
+    allocator.allocate = [allocate = options.allocate, user_data](std::size_t size, std::size_t alignment) {
+      return allocate(user_data, size, alignment);
+    };
+  }
+  if (options.release != nullptr) {
+    allocator.release = [release = options.release, user_data](void* memory, std::size_t size, std::size_t alignment) {
+      release(user_data, memory, size, alignment);
+    };
+  }
+  return allocator;
+}
+
+Result<inlay::ModelSource> convert(const inlay_model_source* given) {
+  const auto source = inlay::capi::read_struct(given, inlay_model_source{});
+  if (!source.ok()) return source.status();
+  if ((source->data != nullptr) == (source->read != nullptr)) {
+    return Status(StatusCode::kInvalidArgument, "inlay_model_source: exactly one of data and read must be set");
+  }
+  if (source->data != nullptr) {
+    return inlay::ModelSource(std::span(static_cast<const std::byte*>(source->data), source->size));
+  }
+  inlay::FileReader reader;
+  reader.size = source->size;
+  reader.read = [read = source->read, user_data = source->read_user_data](std::uint64_t offset,
+                                                                          std::span<std::byte> out) {
+    return static_cast<inlay::Flow>(read(user_data, offset, out.data(), out.size()));
+  };
+  return inlay::ModelSource(std::move(reader));
 }
 
 Result<ModelOptions> convert(const inlay_model_options* given) {
@@ -76,7 +98,32 @@ Result<ModelOptions> convert(const inlay_model_options* given) {
   converted.progress = convert_progress(options->progress, options->progress_user_data);
   converted.log = convert_log(options->log, options->log_user_data);
   converted.parallel_for = convert_parallel_for(options->parallel_for, options->parallel_for_user_data);
+  converted.allocator = convert_allocator(*options);
   return converted;
+}
+
+Status open_model(const inlay::ModelSource& source, const inlay_model_options* options, inlay_model** model) {
+  const auto converted = convert(options);
+  INLAY_CAPI_TRY(converted.status());
+  auto opened = inlay::Model::open(source, *converted);
+  INLAY_CAPI_TRY(opened.status());
+  *model = new inlay_model{*std::move(opened)};
+  return {};
+}
+
+Status estimate_model(const inlay::ModelSource& source, std::int32_t context_length, const inlay_model_options* options,
+                      inlay_memory_estimate* estimate) {
+  INLAY_CAPI_TRY(check_output(estimate, "estimate"));
+  const auto converted = convert(options);
+  INLAY_CAPI_TRY(converted.status());
+  const auto bytes = inlay::Model::estimate(source, context_length, *converted);
+  INLAY_CAPI_TRY(bytes.status());
+  inlay_memory_estimate values = {};
+  values.weight_bytes = bytes->weight_bytes;
+  values.activation_bytes = bytes->activation_bytes;
+  values.kv_bytes = bytes->kv_bytes;
+  write_struct(values, estimate);
+  return {};
 }
 
 Status check_flags(std::uint32_t flags, std::uint32_t known) {
@@ -98,12 +145,21 @@ inlay_status inlay_model_open(const char* path, const inlay_model_options* optio
                               inlay_error** error) {
   return call(error, [&]() -> Status {
     INLAY_CAPI_TRY(require({{path, "path"}, {model, "model"}}));
-    const auto converted = convert(options);
+    return open_model(path, options, model);
+  });
+}
+
+void inlay_model_source_init(inlay_model_source* source, size_t struct_size) {
+  inlay::capi::init_struct(source, struct_size, inlay_model_source{});
+}
+
+inlay_status inlay_model_open_source(const inlay_model_source* source, const inlay_model_options* options,
+                                     inlay_model** model, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{source, "source"}, {model, "model"}}));
+    const auto converted = convert(source);
     INLAY_CAPI_TRY(converted.status());
-    auto opened = inlay::Model::open(path, *converted);
-    INLAY_CAPI_TRY(opened.status());
-    *model = new inlay_model{*std::move(opened)};
-    return {};
+    return open_model(*converted, options, model);
   });
 }
 
@@ -113,17 +169,18 @@ inlay_status inlay_model_estimate(const char* path, int32_t context_length, cons
                                   inlay_memory_estimate* estimate, inlay_error** error) {
   return call(error, [&]() -> Status {
     INLAY_CAPI_TRY(require({{path, "path"}}));
-    INLAY_CAPI_TRY(check_output(estimate, "estimate"));
-    const auto converted = convert(options);
+    return estimate_model(path, context_length, options, estimate);
+  });
+}
+
+inlay_status inlay_model_estimate_source(const inlay_model_source* source, int32_t context_length,
+                                         const inlay_model_options* options, inlay_memory_estimate* estimate,
+                                         inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{source, "source"}}));
+    const auto converted = convert(source);
     INLAY_CAPI_TRY(converted.status());
-    const auto bytes = inlay::Model::estimate(path, context_length, *converted);
-    INLAY_CAPI_TRY(bytes.status());
-    inlay_memory_estimate values = {};
-    values.weight_bytes = bytes->weight_bytes;
-    values.activation_bytes = bytes->activation_bytes;
-    values.kv_bytes = bytes->kv_bytes;
-    write_struct(values, estimate);
-    return {};
+    return estimate_model(*converted, context_length, options, estimate);
   });
 }
 
@@ -161,6 +218,43 @@ inlay_status inlay_model_get_device(const inlay_model* model, inlay_device_info*
     INLAY_CAPI_TRY(check_output(info, "info"));
     inlay::capi::write_device(model->value.device(), info);
     return {};
+  });
+}
+
+inlay_status inlay_model_metadata_count(const inlay_model* model, size_t* count, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}, {count, "count"}}));
+    const auto keys = model->value.metadata_keys();
+    INLAY_CAPI_TRY(keys.status());
+    *count = keys->size();
+    return {};
+  });
+}
+
+inlay_status inlay_model_metadata_key(const inlay_model* model, size_t index, char* out, size_t capacity, size_t* size,
+                                      inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_buffer(out, capacity, size));
+    const auto keys = model->value.metadata_keys();
+    INLAY_CAPI_TRY(keys.status());
+    if (index >= keys->size()) {
+      return {StatusCode::kNotFound,
+              "metadata key " + std::to_string(index) + ": there are " + std::to_string(keys->size())};
+    }
+    return write_array(std::span<const char>((*keys)[index]), out, capacity, size);
+  });
+}
+
+inlay_status inlay_model_metadata(const inlay_model* model, const char* key, size_t key_size, char* out,
+                                  size_t capacity, size_t* size, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{model, "model"}}));
+    INLAY_CAPI_TRY(check_input(key, key_size, "key"));
+    INLAY_CAPI_TRY(check_buffer(out, capacity, size));
+    const auto text = model->value.metadata(std::string_view(key, key_size));
+    INLAY_CAPI_TRY(text.status());
+    return write_array(std::span<const char>(*text), out, capacity, size);
   });
 }
 

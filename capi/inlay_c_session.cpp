@@ -179,6 +179,25 @@ inlay_status inlay_session_set_sampling(inlay_session* session, const inlay_samp
   });
 }
 
+inlay_status inlay_session_save(const inlay_session* session, void* out, size_t capacity, size_t* size,
+                                inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{session, "session"}}));
+    INLAY_CAPI_TRY(check_buffer(out, capacity, size));
+    const auto state = session->value.save();
+    INLAY_CAPI_TRY(state.status());
+    return write_array(std::span<const std::byte>(*state), static_cast<std::byte*>(out), capacity, size);
+  });
+}
+
+inlay_status inlay_session_restore(inlay_session* session, const void* state, size_t state_size, inlay_error** error) {
+  return call(error, [&]() -> Status {
+    INLAY_CAPI_TRY(require({{session, "session"}}));
+    INLAY_CAPI_TRY(check_input(state, state_size, "state"));
+    return session->value.restore({static_cast<const std::byte*>(state), state_size}).status();
+  });
+}
+
 inlay_status inlay_session_tokens(const inlay_session* session, inlay_token* out, size_t capacity, size_t* size,
                                   inlay_error** error) {
   return call(error, [&]() -> Status {
@@ -247,7 +266,7 @@ inlay_status inlay_batch_prefill(inlay_batch* batch, inlay_session* session, con
   return call(error, [&]() -> Status {
     INLAY_CAPI_TRY(require({{batch, "batch"}, {session, "session"}}));
     INLAY_CAPI_TRY(check_tokens(tokens, n_tokens));
-    batch->value.prefill(session->value, {tokens, n_tokens});
+    INLAY_CAPI_TRY(batch->value.prefill(session->value, {tokens, n_tokens}).status());
     ++batch->n_entries;
     return {};
   });
@@ -256,7 +275,7 @@ inlay_status inlay_batch_prefill(inlay_batch* batch, inlay_session* session, con
 inlay_status inlay_batch_step(inlay_batch* batch, inlay_session* session, inlay_error** error) {
   return call(error, [&]() -> Status {
     INLAY_CAPI_TRY(require({{batch, "batch"}, {session, "session"}}));
-    batch->value.step(session->value);
+    INLAY_CAPI_TRY(batch->value.step(session->value).status());
     ++batch->n_entries;
     return {};
   });

@@ -6,7 +6,7 @@ set -euo pipefail
 # package and how to notice that it is there: a command, a header, or a library of clang's
 packages=(
   g++=c++ cmake=cmake ninja-build=ninja pkg-config=pkg-config python3=python3 python3-pip=pip3
-  libpcre2-dev=pcre2.h libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp
+  libpcre2-dev=pcre2.h libxxhash-dev=xxhash.h libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp
   doctest-dev=doctest/doctest.h libbenchmark-dev=benchmark/benchmark.h
 )
 if [ "${1:-build}" = ci ]; then

@@ -91,6 +91,22 @@ Result<void> CudaExecutor::copy_page(PageId from, PageId to) {
   return check(kv_.copy(from, to, stream_.get()), "KV cache");
 }
 
+Result<void> CudaExecutor::read_page(PageId page, std::byte* out) {
+  const DeviceScope scope(options_.device_index);
+  INLAY_TRY(scope.status());
+  INLAY_TRY(
+      check(cudaMemcpyAsync(out, kv_.page(page), kv_.page_bytes(), cudaMemcpyDeviceToHost, stream_.get()), "KV cache"));
+  return check(cudaStreamSynchronize(stream_.get()), "KV cache");
+}
+
+Result<void> CudaExecutor::write_page(PageId page, const std::byte* bytes) {
+  const DeviceScope scope(options_.device_index);
+  INLAY_TRY(scope.status());
+  INLAY_TRY(check(cudaMemcpyAsync(kv_.page(page), bytes, kv_.page_bytes(), cudaMemcpyHostToDevice, stream_.get()),
+                  "KV cache"));
+  return check(cudaStreamSynchronize(stream_.get()), "KV cache");
+}
+
 Result<CudaExecutor::Staging*> CudaExecutor::next_staging() {
   Staging& staging = staging_[next_staging_];
   next_staging_ = (next_staging_ + 1) % staging_.size();

@@ -34,6 +34,10 @@ class CudaExecutor final : public Executor {
   [[nodiscard]] PassId latest_pass() const override { return latest_; }
   Result<void> reserve_pages(int n_pages) override;
   Result<void> copy_page(PageId from, PageId to) override;
+  [[nodiscard]] PageLayout page_layout() const override { return PageLayout::kCuda; }
+  [[nodiscard]] std::size_t page_bytes() const override { return kv_.page_bytes(); }
+  Result<void> read_page(PageId page, std::byte* out) override;
+  Result<void> write_page(PageId page, const std::byte* bytes) override;
   void discard_page(PageId /*page*/) override {}
 
  private:

@@ -23,6 +23,7 @@ class KvMemory {
   Result<void> reserve(int n_pages, cudaStream_t stream);
   cudaError_t copy(PageId from, PageId to, cudaStream_t stream);
 
+  [[nodiscard]] std::size_t page_bytes() const { return page_bytes_; }
   [[nodiscard]] std::byte* page(PageId id) const { return pages_[static_cast<std::size_t>(id)]; }
   [[nodiscard]] int n_pages() const { return static_cast<int>(pages_.size()); }
   [[nodiscard]] const KvLayout& layout() const { return layout_; }

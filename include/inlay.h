@@ -66,17 +66,18 @@ INLAY_C_API const char* inlay_version_string(void);
 typedef int32_t inlay_status;
 enum {
   INLAY_OK = 0,
-  INLAY_INVALID_ARGUMENT = 1, /* the caller passed something the call cannot accept */
-  INLAY_NOT_FOUND = 2,        /* a file, metadata key or device does not exist */
-  INLAY_IO_ERROR = 3,         /* the operating system refused to read or write */
-  INLAY_INVALID_MODEL = 4,    /* the model file is damaged, truncated or contradicts itself */
-  INLAY_UNSUPPORTED = 5,      /* well formed, but this version of inlay cannot run it */
-  INLAY_OUT_OF_MEMORY = 6,    /* host or device memory could not be had */
-  INLAY_CONTEXT_FULL = 7,     /* the tokens do not fit into the session's context */
-  INLAY_CANCELLED = 8,        /* the caller asked to stop */
-  INLAY_DEVICE_ERROR = 9,     /* a device or its driver failed */
-  INLAY_INTERNAL = 10,        /* a broken promise inside inlay; please report it */
-  INLAY_BUFFER_TOO_SMALL = 11 /* the result does not fit into `capacity` elements; `size` says how many it takes */
+  INLAY_INVALID_ARGUMENT = 1,  /* the caller passed something the call cannot accept */
+  INLAY_NOT_FOUND = 2,         /* a file, metadata key or device does not exist */
+  INLAY_IO_ERROR = 3,          /* the operating system refused to read or write */
+  INLAY_INVALID_MODEL = 4,     /* the model file is damaged, truncated or contradicts itself */
+  INLAY_UNSUPPORTED = 5,       /* well formed, but this version of inlay cannot run it */
+  INLAY_OUT_OF_MEMORY = 6,     /* host or device memory could not be had */
+  INLAY_CONTEXT_FULL = 7,      /* the tokens do not fit into the session's context */
+  INLAY_CANCELLED = 8,         /* the caller asked to stop */
+  INLAY_DEVICE_ERROR = 9,      /* a device or its driver failed */
+  INLAY_INTERNAL = 10,         /* a broken promise inside inlay; please report it */
+  INLAY_BUFFER_TOO_SMALL = 11, /* the result does not fit into `capacity` elements; `size` says how many it takes */
+  INLAY_INVALID_STATE = 12     /* a saved session is damaged, or does not belong to this model */
 };
 
 /* A name of the status such as "context full". Never NULL, static storage. */
@@ -117,6 +118,18 @@ typedef void (*inlay_task_fn)(void* task_data, int32_t index);
 /* The host's threads: runs task(task_data, i) for every 0 <= i < count, on any threads and in any order, and returns
  * when all have ended. A task never blocks on another one. */
 typedef void (*inlay_parallel_for_fn)(void* user_data, int32_t count, inlay_task_fn task, void* task_data);
+
+/* The host's memory for what is large on the CPU: packed weights, work buffers, KV pages, a file that an inlay_read_fn
+ * reads. Small things come from operator new. Returns at least `size` (> 0) bytes at a multiple of `alignment` (a power
+ * of two), or NULL, which becomes INLAY_OUT_OF_MEMORY. From any thread that is inside a call. */
+typedef void* (*inlay_allocate_fn)(void* user_data, size_t size, size_t alignment);
+
+/* Takes back what inlay_allocate_fn gave for the same size and alignment; also while handles are freed. */
+typedef void (*inlay_release_fn)(void* user_data, void* memory, size_t size, size_t alignment);
+
+/* Fills out[0 ... size) with a file's bytes from `offset` on. INLAY_STOP: they cannot be had, and the call ends with
+ * INLAY_IO_ERROR. Never asks beyond the file's size. On the calling thread, during the call only. */
+typedef inlay_flow (*inlay_read_fn)(void* user_data, uint64_t offset, void* out, size_t size);
 
 /* ---- Devices ------------------------------------------------------------------------------------------------- */
 
@@ -169,6 +182,10 @@ typedef struct inlay_model_options {
   void* parallel_for_user_data;
   inlay_kv_format kv_format;         /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
   inlay_weight_layout weight_layout; /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
+  inlay_allocate_fn allocate; /* NULL: the system's memory. Both or none; they and their user data must outlive the
+                                 model and its sessions */
+  inlay_release_fn release;   /* NULL */
+  void* allocator_user_data;
 } inlay_model_options;
 
 /* Fills the first `struct_size` bytes with the defaults: pass sizeof(inlay_model_options). The same holds for every
@@ -181,13 +198,29 @@ INLAY_C_API void inlay_model_options_init(inlay_model_options* options, size_t s
 INLAY_C_API inlay_status inlay_model_open(const char* path, const inlay_model_options* options, inlay_model** model,
                                           inlay_error** error);
 
+/* Where a GGUF file is, when it has no path: in memory, or behind a function of the host. Exactly one of `data` and
+ * `read` is set. */
+typedef struct inlay_model_source {
+  size_t struct_size;
+  const void* data;   /* NULL; used in place: must stay, unchanged, while the model or a session of it lives */
+  inlay_read_fn read; /* NULL; read once, into memory of the library's own */
+  void* read_user_data;
+  uint64_t size; /* of the file, in bytes */
+} inlay_model_source;
+
+INLAY_C_API void inlay_model_source_init(inlay_model_source* source, size_t struct_size);
+
+/* The same as inlay_model_open. */
+INLAY_C_API inlay_status inlay_model_open_source(const inlay_model_source* source, const inlay_model_options* options,
+                                                 inlay_model** model, inlay_error** error);
+
 /* Gives the handle up; the weights are freed with the last handle or session. */
 INLAY_C_API void inlay_model_close(inlay_model* model);
 
 /* Bytes that a model and one session take on the device. */
 typedef struct inlay_memory_estimate {
   size_t struct_size;
-  uint64_t weight_bytes;     /* CPU: memory-mapped from the file */
+  uint64_t weight_bytes;     /* CPU: with pages of the mapped file */
   uint64_t activation_bytes; /* work buffers of a forward pass, once per model */
   uint64_t kv_bytes;         /* the KV cache of one session of `context_length` positions */
 } inlay_memory_estimate;
@@ -197,6 +230,11 @@ typedef struct inlay_memory_estimate {
 INLAY_C_API inlay_status inlay_model_estimate(const char* path, int32_t context_length,
                                               const inlay_model_options* options, inlay_memory_estimate* estimate,
                                               inlay_error** error);
+
+/* The same. Of a source with `read`, little more than the header is read. */
+INLAY_C_API inlay_status inlay_model_estimate_source(const inlay_model_source* source, int32_t context_length,
+                                                     const inlay_model_options* options,
+                                                     inlay_memory_estimate* estimate, inlay_error** error);
 
 /* Names and sizes read from the file. The strings end with a zero byte and live as long as the model handle. */
 typedef struct inlay_model_info {
@@ -224,6 +262,18 @@ INLAY_C_API inlay_status inlay_model_get_info(const inlay_model* model, inlay_mo
 
 /* The device that the model runs on. */
 INLAY_C_API inlay_status inlay_model_get_device(const inlay_model* model, inlay_device_info* info, inlay_error** error);
+
+/* How many metadata keys the file has. */
+INLAY_C_API inlay_status inlay_model_metadata_count(const inlay_model* model, size_t* count, inlay_error** error);
+
+/* Key number `index`, in the file's order, in bytes without a terminator. INLAY_NOT_FOUND if there is none. */
+INLAY_C_API inlay_status inlay_model_metadata_key(const inlay_model* model, size_t index, char* out, size_t capacity,
+                                                  size_t* size, inlay_error** error);
+
+/* The value of a key as text: a string as it is, numbers in decimal, "true" or "false", an array as its elements in
+ * brackets with ", " between them, its strings quoted as in JSON. INLAY_NOT_FOUND. */
+INLAY_C_API inlay_status inlay_model_metadata(const inlay_model* model, const char* key, size_t key_size, char* out,
+                                              size_t capacity, size_t* size, inlay_error** error);
 
 /* ---- Text and tokens ----------------------------------------------------------------------------------------- */
 
@@ -319,6 +369,19 @@ INLAY_C_API inlay_status inlay_session_rewind(inlay_session* session, int32_t le
 INLAY_C_API inlay_status inlay_session_set_sampling(inlay_session* session, const inlay_sampling_options* options,
                                                     inlay_error** error);
 
+/* The session as bytes for inlay_session_restore: its tokens, keys and values, sampling options and random stream.
+ * Equal sessions give equal bytes. INLAY_BUFFER_TOO_SMALL, INLAY_OUT_OF_MEMORY, INLAY_DEVICE_ERROR. */
+INLAY_C_API inlay_status inlay_session_save(const inlay_session* session, void* out, size_t capacity, size_t* size,
+                                            inlay_error** error);
+
+/* Makes this session the one that was saved, whatever it held before; its context length stays. The bytes may come from
+ * another process, and from a session of the same file on the same kind of device with the same KV format. The last
+ * tokens, at most 64, are evaluated again when their logits are needed; what follows is as if the session had never
+ * been saved. On failure the session is as before: INLAY_INVALID_STATE (damaged, or of another model, KV format or kind
+ * of device), INLAY_CONTEXT_FULL, INLAY_OUT_OF_MEMORY; but it is empty after INLAY_DEVICE_ERROR. */
+INLAY_C_API inlay_status inlay_session_restore(inlay_session* session, const void* state, size_t state_size,
+                                               inlay_error** error);
+
 /* All tokens so far. */
 INLAY_C_API inlay_status inlay_session_tokens(const inlay_session* session, inlay_token* out, size_t capacity,
                                               size_t* size, inlay_error** error);
@@ -328,7 +391,8 @@ INLAY_C_API inlay_status inlay_session_context_length(const inlay_session* sessi
                                                       inlay_error** error);
 
 /* Ends the call that runs on this session, or the next one, with INLAY_CANCELLED. From any thread, while the handle
- * lives. A running call ends after at most one forward pass of `batch_rows` rows. NULL does nothing. */
+ * lives. A running call ends after at most one step of one layer (such as its feed-forward matrices) over `batch_rows`
+ * rows on the CPU, and one forward pass of so many rows on a GPU. NULL does nothing. */
 INLAY_C_API void inlay_session_cancel(inlay_session* session);
 
 /* ---- Generating ---------------------------------------------------------------------------------------------- */
@@ -401,6 +465,32 @@ INLAY_C_API inlay_status inlay_batch_step(inlay_batch* batch, inlay_session* ses
  * keeps the queue. On failure every session is as before and the queue is empty. */
 INLAY_C_API inlay_status inlay_batch_run(inlay_batch* batch, inlay_token* out, size_t capacity, size_t* size,
                                          inlay_error** error);
+
+/* ---- Smaller model files ------------------------------------------------------------------------------------- */
+
+typedef struct inlay_quantize_options {
+  size_t struct_size;
+  const char* type;           /* NULL: must be set. What to make, one of inlay_quantize_type: "Q4_K_M" */
+  int32_t threads;            /* 0: one per core; that encode, the caller's included, 0..1024 */
+  int32_t reserved;           /* 0 */
+  inlay_progress_fn progress; /* NULL; INLAY_STOP ends the call with INLAY_CANCELLED */
+  void* progress_user_data;
+  inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
+  void* parallel_for_user_data;
+} inlay_quantize_options;
+
+INLAY_C_API void inlay_quantize_options_init(inlay_quantize_options* options, size_t struct_size);
+
+/* The name of type number `index`, from the largest files to the smallest; NULL when there are no more. Static storage.
+ * Those that end in _L, _M or _S are mixes: the tensors that matter most get a better format. */
+INLAY_C_API const char* inlay_quantize_type(size_t index);
+
+/* Reads a GGUF file and writes its model with the matrices in the formats of a type. The output is replaced when
+ * everything is written, in one step, and untouched after a failure; it may be the input. The same input and type give
+ * the same bytes, whatever the threads. INLAY_INVALID_ARGUMENT, INLAY_NOT_FOUND, INLAY_IO_ERROR, INLAY_INVALID_MODEL,
+ * INLAY_UNSUPPORTED, INLAY_OUT_OF_MEMORY, INLAY_CANCELLED. */
+INLAY_C_API inlay_status inlay_quantize(const char* in_path, const char* out_path,
+                                        const inlay_quantize_options* options, inlay_error** error);
 
 #ifdef __cplusplus
 }

@@ -29,7 +29,7 @@ struct Options {
 
 std::string type_help() {
   std::string text = "What to make:";
-  for (const std::string& type : inlay::quantize_types()) text += " " + type;
+  for (const char* type : inlay::quantize_types()) text += std::string(" ") + type;
   return text;
 }
 

@@ -23,7 +23,8 @@ struct DeviceInfo {
   std::uint64_t memory_bytes = 0;  ///< total; 0 when unknown
 };
 
-/// Every usable device, the CPU first. Never fails: a missing driver means fewer devices. Thread-safe.
-INLAY_API std::vector<DeviceInfo> devices();
+/// Every usable device, the CPU first. A missing driver means fewer devices; none means that there was no memory for
+/// the answer. Thread-safe.
+INLAY_API std::vector<DeviceInfo> devices() noexcept;
 
 }  // namespace inlay

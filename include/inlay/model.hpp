@@ -1,10 +1,15 @@
 // A model file, opened and ready to run.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include <inlay/device.hpp>
 #include <inlay/export.hpp>
@@ -20,6 +25,20 @@ enum class WeightLayout : std::int32_t {
   kAsInFile = 1,  ///< in the memory-mapped file: processes share them and loading costs little; a forward pass reorders
                   ///< them again and again
 };
+
+/// A model file that the host reads: from an archive, a network, an encrypted store.
+struct FileReader {
+  std::uint64_t size = 0;  ///< of the file, in bytes
+  /// Fills `out` with the bytes from `offset` on; kStop: they cannot be had, and the call ends with kIoError. Never
+  /// asks beyond `size`. On the calling thread, during the call only.
+  std::function<Flow(std::uint64_t offset, std::span<std::byte> out)> read{};
+};
+
+/// Where a GGUF file (version 2 or 3) is:
+///   a path               the file is memory-mapped, and must not be changed while the model lives;
+///   bytes in memory      used in place: they must stay, unchanged, while the model or a session of it lives;
+///   a FileReader         read once, into memory of inlay's own.
+using ModelSource = std::variant<std::string, std::span<const std::byte>, FileReader>;
 
 struct ModelOptions {
   DeviceKind device = DeviceKind::kCpu;
@@ -38,6 +57,7 @@ struct ModelOptions {
   KvFormat kv_format = KvFormat::kF16;  ///< of the KV cache; kQ8_0: kUnsupported if the head size is no multiple of 32
   ProgressCallback progress{};          ///< of opening; kStop ends it with kCancelled
   LogCallback log{};                    ///< may be called from any thread that is inside a call on this model
+  HostAllocator allocator{};            ///< empty: the system's memory, with huge pages for the weights
 };
 
 /// Sizes and names read from the file. Lengths count tokens.
@@ -69,16 +89,20 @@ struct MemoryEstimate {
 /// is gone. Every call is thread-safe.
 class INLAY_API Model {
  public:
-  /// Opens a GGUF file (version 2 or 3). The file is memory-mapped and must not be changed while the model lives.
   /// kNotFound, kIoError, kInvalidModel, kUnsupported, kOutOfMemory, kCancelled, kInvalidArgument.
-  [[nodiscard]] static Result<Model> open(const std::string& path, const ModelOptions& options = {}) noexcept;
+  [[nodiscard]] static Result<Model> open(const ModelSource& source, const ModelOptions& options = {}) noexcept;
 
-  /// What `open` plus one session of `context_length` positions (0: the trained length) will take. Reads the header
-  /// only.
-  [[nodiscard]] static Result<MemoryEstimate> estimate(const std::string& path, std::int32_t context_length = 0,
+  /// What `open` plus one session of `context_length` positions (0: the trained length) will take. Reads little more
+  /// than the header of the file.
+  [[nodiscard]] static Result<MemoryEstimate> estimate(const ModelSource& source, std::int32_t context_length = 0,
                                                        const ModelOptions& options = {}) noexcept;
 
   [[nodiscard]] const ModelInfo& info() const noexcept;
+  /// The keys of the file's metadata, in its order. They live as long as the model.
+  [[nodiscard]] Result<std::vector<std::string_view>> metadata_keys() const noexcept;
+  /// A value as text: a string as it is, numbers in decimal, "true" or "false", an array as its elements in brackets
+  /// with ", " between them, its strings quoted as in JSON. kNotFound.
+  [[nodiscard]] Result<std::string> metadata(std::string_view key) const noexcept;
   [[nodiscard]] Tokenizer tokenizer() const noexcept;
   /// The device that the model runs on, with the kernel table in use.
   [[nodiscard]] const DeviceInfo& device() const noexcept;

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
-#include <vector>
 
 #include <inlay/export.hpp>
 #include <inlay/result.hpp>
@@ -20,7 +20,7 @@ struct QuantizeOptions {
 
 /// The types that `quantize` makes, from the largest to the smallest: "F32", "F16", "BF16", "Q8_0" ... "Q2_K_S". Those
 /// that end in _L, _M or _S are mixes: the tensors that matter most get a better format.
-[[nodiscard]] INLAY_API std::vector<std::string> quantize_types();
+[[nodiscard]] INLAY_API std::span<const char* const> quantize_types() noexcept;
 
 /// Reads the GGUF file `in_path`, whatever its formats, and writes its model to `out_path` with the matrices in the
 /// formats of `options.type`. Norms, biases and all metadata but the file type are copied. The same input and type give

@@ -26,6 +26,7 @@ enum class StatusCode : std::int32_t {
   kDeviceError = 9,      ///< a device or its driver failed
   kInternal = 10,        ///< a broken promise inside inlay; please report it
   kBufferTooSmall = 11,  ///< C API: the caller's buffer cannot hold the result
+  kInvalidState = 12,    ///< a saved session is damaged, or does not belong to this model
 };
 
 /// The field name of a code, for instance "context full". Never null, static storage.
@@ -68,10 +69,16 @@ class [[nodiscard]] Result {
   const T* operator->() const noexcept { return &value(); }
 
   /// The failure, or success when `ok()`.
-  [[nodiscard]] Status status() const { return ok() ? Status() : *std::get_if<1>(&state_); }
+  [[nodiscard]] const Status& status() const& noexcept { return ok() ? success() : *std::get_if<1>(&state_); }
+  [[nodiscard]] Status status() && noexcept { return ok() ? Status() : std::move(*std::get_if<1>(&state_)); }
   [[nodiscard]] StatusCode code() const noexcept { return ok() ? StatusCode::kOk : std::get_if<1>(&state_)->code(); }
 
  private:
+  static const Status& success() noexcept {
+    static const Status kSuccess;
+    return kSuccess;
+  }
+
   std::variant<T, Status> state_;
 };
 

@@ -82,6 +82,17 @@ class INLAY_API Session {
   /// Drops all tokens from position `length` on, 0 <= length <= size(). Logits are computed again when they are needed.
   [[nodiscard]] Result<void> rewind(std::int32_t length) noexcept;
 
+  /// The session as bytes for `restore`: its tokens, keys and values, sampling options and random stream. The bytes
+  /// depend on what was evaluated alone, so equal sessions give equal bytes. kOutOfMemory, kDeviceError.
+  [[nodiscard]] Result<std::vector<std::byte>> save() const noexcept;
+
+  /// Makes this session the one that was saved, whatever it held before; its context length stays. The bytes may come
+  /// from another process, and from a session of the same file on the same kind of device with the same KV format. The
+  /// last tokens, at most 64, are evaluated again when their logits are needed; what follows is as if the session had
+  /// never been saved. On failure the session is as before: kInvalidState (damaged, or of another model, KV format or
+  /// kind of device), kContextFull, kOutOfMemory; but it is empty after a kDeviceError.
+  [[nodiscard]] Result<void> restore(std::span<const std::byte> state) noexcept;
+
   /// Replaces the sampling options and restarts the random stream from their seed.
   [[nodiscard]] Result<void> set_sampling(const SamplingOptions& options) noexcept;
 
@@ -92,7 +103,8 @@ class INLAY_API Session {
   [[nodiscard]] Model model() const noexcept;
 
   /// Ends the call that runs on this session, or the next one, with kCancelled. From any thread. A running call ends
-  /// after at most one forward pass of `ModelOptions::batch_rows` rows.
+  /// after at most one step of one layer (such as its feed-forward matrices) over `ModelOptions::batch_rows` rows on
+  /// the CPU, and one forward pass of so many rows on a GPU.
   void cancel() noexcept;
 
   class INLAY_LOCAL Impl;
@@ -108,10 +120,10 @@ class INLAY_API Session {
 /// elsewhere meanwhile.
 class INLAY_API Batch {
  public:
-  /// Queues tokens to append to `session`. A session may be queued once a run.
-  void prefill(Session& session, std::span<const TokenId> tokens);
-  /// Queues one sampled token for `session`.
-  void step(Session& session);
+  /// Queues tokens to append to `session`; they are copied. A session may be queued once a run. kOutOfMemory.
+  [[nodiscard]] Result<void> prefill(Session& session, std::span<const TokenId> tokens) noexcept;
+  /// Queues one sampled token for `session`. kOutOfMemory.
+  [[nodiscard]] Result<void> step(Session& session) noexcept;
 
   /// Evaluates everything queued and empties the queue. For entry i, in queueing order, the result holds the sampled
   /// token, or -1 for a prefill entry. On failure every session is as before.

@@ -60,9 +60,10 @@ class INLAY_API Tokenizer {
 class INLAY_API Utf8Stream {
  public:
   /// Adds bytes and returns what is complete now. Bytes that can never become valid are replaced by U+FFFD.
-  [[nodiscard]] std::string push(std::string_view bytes);
+  /// kOutOfMemory, after which the stream is as before.
+  [[nodiscard]] Result<std::string> push(std::string_view bytes) noexcept;
   /// What is left at the end of the stream; an unfinished character becomes U+FFFD.
-  [[nodiscard]] std::string finish();
+  [[nodiscard]] std::string finish() noexcept;
 
  private:
   std::string pending_;

@@ -7,6 +7,8 @@
 #include <new>
 #include <span>
 
+#include <inlay/types.hpp>
+
 namespace inlay {
 
 inline constexpr std::size_t kBufferAlignment = 64;  // a cache line and a 512-bit register
@@ -17,11 +19,16 @@ template <class T>
 class AlignedBuffer {
  public:
   AlignedBuffer() noexcept = default;
-  explicit AlignedBuffer(std::size_t size) : size_(size) {
+  /// `allocator` may be null or empty: operator new; else it must outlive the buffer.
+  explicit AlignedBuffer(std::size_t size, const HostAllocator* allocator = nullptr) : size_(size) {
     if (size > (static_cast<std::size_t>(-1) - kBufferAlignment) / sizeof(T)) throw std::bad_alloc();
     const std::size_t bytes = (size * sizeof(T) + kBufferAlignment - 1) / kBufferAlignment * kBufferAlignment;
     if (bytes == 0) return;
-    data_.reset(static_cast<T*>(::operator new (bytes, std::align_val_t{kBufferAlignment})));
+    if (allocator != nullptr && !allocator->allocate) allocator = nullptr;
+    void* memory = allocator == nullptr ? ::operator new (bytes, std::align_val_t{kBufferAlignment})
+                                        : allocator->allocate(bytes, kBufferAlignment);
+    if (memory == nullptr) throw std::bad_alloc();
+    data_ = std::unique_ptr<T, Free>(static_cast<T*>(memory), Free{allocator, bytes});
     std::uninitialized_value_construct_n(data_.get(), size);
   }
 
@@ -35,7 +42,15 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(T* pointer) const noexcept { ::operator delete (pointer, std::align_val_t{kBufferAlignment}); }
+    const HostAllocator* allocator = nullptr;
+    std::size_t bytes = 0;
+    void operator()(T* pointer) const noexcept {
+      if (allocator != nullptr) {
+        allocator->release(pointer, bytes, kBufferAlignment);
+      } else {
+        ::operator delete (pointer, std::align_val_t{kBufferAlignment});
+      }
+    }
   };
   std::unique_ptr<T, Free> data_;
   std::size_t size_ = 0;

@@ -14,6 +14,7 @@ class MappedFile {
  public:
   /// kNotFound (no such file), kIoError (a directory, no permission, an empty file, or the map failed).
   static Result<MappedFile> open(const std::string& path);
+  MappedFile() noexcept = default;
 
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

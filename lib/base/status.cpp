@@ -29,6 +29,8 @@ const char* to_string(StatusCode code) noexcept {
       return "internal error";
     case StatusCode::kBufferTooSmall:
       return "buffer too small";
+    case StatusCode::kInvalidState:
+      return "invalid state";
   }
   return "unknown status";
 }

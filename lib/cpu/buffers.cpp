@@ -47,24 +47,24 @@ struct Sizes {
 Buffers::Buffers(const ModelSpec& spec, const BufferOptions& options)
     : cursors(static_cast<std::size_t>(options.n_parts)), batch_rows(options.batch_rows) {
   const Sizes sizes(spec, options);
-  x = AlignedBuffer<float>(sizes.x);
-  normalized = AlignedBuffer<float>(sizes.x);
-  query = AlignedBuffer<float>(sizes.query);
-  key = AlignedBuffer<float>(sizes.key);
-  value = AlignedBuffer<float>(sizes.key);
-  attended = AlignedBuffer<float>(sizes.query);
-  gate = AlignedBuffer<float>(sizes.gate);
-  up = AlignedBuffer<float>(sizes.gate);
-  projected = AlignedBuffer<float>(sizes.x);
-  logits = AlignedBuffer<float>(sizes.logits);
-  cosines = AlignedBuffer<float>(sizes.angles);
-  sines = AlignedBuffer<float>(sizes.angles);
-  blocks = AlignedBuffer<ActivationBlock>(sizes.blocks);
-  bulk = AlignedBuffer<BulkBlock>(sizes.bulk);
-  panel_scratch = AlignedBuffer<std::byte>(sizes.panel_scratch);
+  x = AlignedBuffer<float>(sizes.x, options.allocator);
+  normalized = AlignedBuffer<float>(sizes.x, options.allocator);
+  query = AlignedBuffer<float>(sizes.query, options.allocator);
+  key = AlignedBuffer<float>(sizes.key, options.allocator);
+  value = AlignedBuffer<float>(sizes.key, options.allocator);
+  attended = AlignedBuffer<float>(sizes.query, options.allocator);
+  gate = AlignedBuffer<float>(sizes.gate, options.allocator);
+  up = AlignedBuffer<float>(sizes.gate, options.allocator);
+  projected = AlignedBuffer<float>(sizes.x, options.allocator);
+  logits = AlignedBuffer<float>(sizes.logits, options.allocator);
+  cosines = AlignedBuffer<float>(sizes.angles, options.allocator);
+  sines = AlignedBuffer<float>(sizes.angles, options.allocator);
+  blocks = AlignedBuffer<ActivationBlock>(sizes.blocks, options.allocator);
+  bulk = AlignedBuffer<BulkBlock>(sizes.bulk, options.allocator);
+  panel_scratch = AlignedBuffer<std::byte>(sizes.panel_scratch, options.allocator);
   panel_stride = options.panel_bytes;
-  totals = AlignedBuffer<float>(sizes.totals);
-  attention = AlignedBuffer<float>(sizes.attention);
+  totals = AlignedBuffer<float>(sizes.totals, options.allocator);
+  attention = AlignedBuffer<float>(sizes.attention, options.allocator);
 }
 
 std::uint64_t Buffers::bytes(const ModelSpec& spec, const BufferOptions& options) {

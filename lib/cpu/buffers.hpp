@@ -20,6 +20,7 @@ struct BufferOptions {
   int n_parts = 1;
   std::size_t panel_bytes = 0;  // of the largest panel that is made during a pass, 0 when all matrices are packed
   bool has_bulk_rows = false;   // whether the kernels treat them in their own way
+  const HostAllocator* allocator = nullptr;
 };
 
 /// R: rows of a pass, E, Q, KV, F, V as in plan.hpp; C: the longest input of a matrix, max(E, Q, F).

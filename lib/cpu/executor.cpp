@@ -1,5 +1,6 @@
 #include "cpu/executor.hpp"
 
+#include <cstring>
 #include <utility>
 
 #include "base/try.hpp"
@@ -42,6 +43,7 @@ BufferOptions buffer_options(const Plan& plan, const KernelTable& kernels, const
   buffers.n_parts = options.threads;
   buffers.panel_bytes = makes_panels ? Weights::largest_panel(plan) : 0;
   buffers.has_bulk_rows = kernels.round_bulk != nullptr;
+  buffers.allocator = options.allocator;
   return buffers;
 }
 
@@ -62,7 +64,7 @@ CpuExecutor::CpuExecutor(const Plan& plan, const KernelTable& kernels, const Exe
       pool_(std::move(pool)),
       weights_(std::move(weights)),
       buffers_(plan.spec, buffer_options(plan, kernels, options)),
-      kv_(plan.spec, options.kv_format) {
+      kv_(plan.spec, options.kv_format, options.allocator) {
   rows_.reserve(static_cast<std::size_t>(options.batch_rows));
   logits_.reserve(static_cast<std::size_t>(options.batch_rows));
 }
@@ -102,7 +104,10 @@ Result<void> CpuExecutor::forward(const RowBatch& batch, const StepOutput& outpu
   const StepOutput ordered_output = {logits_};
   const StepContext context{plan_, kernels_, weights_, *pool_,         buffers_,
                             kv_,   ordered,  n_bulk,   ordered_output, sequence_pages_};
-  for (const Step& step : plan_.steps) step_function(step.kind)(step, context);
+  for (const Step& step : plan_.steps) {
+    if (batch.is_cancelled()) return Status(StatusCode::kCancelled, "the forward pass was cancelled");
+    step_function(step.kind)(step, context);
+  }
   return {};
 }
 
@@ -113,6 +118,16 @@ std::uint64_t CpuExecutor::work_bytes(const Plan& plan, const KernelTable& kerne
 Result<void> CpuExecutor::reserve_pages(int n_pages) {
   page_addresses_.reserve(static_cast<std::size_t>(n_pages));  // so that no pass does
   return kv_.reserve(n_pages);
+}
+
+Result<void> CpuExecutor::read_page(PageId page, std::byte* out) {
+  std::memcpy(out, kv_.page(page), kv_.page_bytes());
+  return {};
+}
+
+Result<void> CpuExecutor::write_page(PageId page, const std::byte* bytes) {
+  std::memcpy(kv_.page(page), bytes, kv_.page_bytes());
+  return {};
 }
 
 Result<void> CpuExecutor::copy_page(PageId from, PageId to) {

@@ -27,6 +27,10 @@ class CpuExecutor final : public Executor {
   Result<void> forward(const RowBatch& batch, const StepOutput& output) override;
   Result<void> reserve_pages(int n_pages) override;
   Result<void> copy_page(PageId from, PageId to) override;
+  [[nodiscard]] PageLayout page_layout() const override { return PageLayout::kCpu; }
+  [[nodiscard]] std::size_t page_bytes() const override { return kv_.page_bytes(); }
+  Result<void> read_page(PageId page, std::byte* out) override;
+  Result<void> write_page(PageId page, const std::byte* bytes) override;
   void discard_page(PageId page) override { kv_.discard(page); }
 
  private:

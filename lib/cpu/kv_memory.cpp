@@ -4,9 +4,11 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/checked_math.hpp"
 #include "base/system.hpp"
+#include "base/try.hpp"
 #include "cpu/attention_args.hpp"
 
 namespace inlay::cpu {
@@ -25,15 +27,12 @@ std::size_t KvMemory::page_bytes(const ModelSpec& spec, KvFormat format) {
   return ceil_div(planes * kv_plane_bytes(format, spec.head_size), kSystemPage) * kSystemPage;
 }
 
-KvMemory::KvMemory(const ModelSpec& spec, KvFormat format)
+KvMemory::KvMemory(const ModelSpec& spec, KvFormat format, const HostAllocator* allocator)
     : format_(format),
       n_kv_heads_(spec.n_kv_heads),
       plane_bytes_(kv_plane_bytes(format, spec.head_size)),
-      page_bytes_(page_bytes(spec, format)) {}
-
-KvMemory::~KvMemory() {
-  for (const Slab& slab : slabs_) ::munmap(slab.data, slab.bytes);
-}
+      page_bytes_(page_bytes(spec, format)),
+      allocator_(allocator) {}
 
 Result<void> KvMemory::reserve(int n_pages) {
   if (n_pages <= static_cast<int>(pages_.size())) return {};
@@ -43,16 +42,18 @@ Result<void> KvMemory::reserve(int n_pages) {
   if (!total || (memory != 0 && *total > memory)) return out_of_memory(total.value_or(~0ULL));
   slabs_.reserve(slabs_.size() + 1);
   pages_.reserve(static_cast<std::size_t>(n_pages));
-  const std::size_t bytes = n_new * page_bytes_;
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (data == MAP_FAILED) return out_of_memory(bytes);
-  slabs_.push_back({data, bytes});
-  for (std::size_t i = 0; i < n_new; ++i) pages_.push_back(static_cast<std::byte*>(data) + i * page_bytes_);
+  INLAY_TRY_ASSIGN(PageMemory slab,
+                   PageMemory::take(n_new * page_bytes_, "KV cache", PageMemory::PageSize::kSystem, allocator_));
+  std::byte* data = slab.data();
+  slabs_.push_back(std::move(slab));
+  for (std::size_t i = 0; i < n_new; ++i) pages_.push_back(data + i * page_bytes_);
   return {};
 }
 
 void KvMemory::copy(PageId from, PageId to) { std::memcpy(page(to), page(from), page_bytes_); }
 
-void KvMemory::discard(PageId id) { ::madvise(page(id), page_bytes_, MADV_DONTNEED); }
+void KvMemory::discard(PageId id) {
+  if (!slabs_.front().is_hosts()) ::madvise(page(id), page_bytes_, MADV_DONTNEED);
+}
 
 }  // namespace inlay::cpu

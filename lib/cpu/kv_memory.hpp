@@ -8,25 +8,25 @@
 #include <inlay/result.hpp>
 #include <inlay/types.hpp>
 
+#include "base/page_memory.hpp"
 #include "model/model_spec.hpp"
 #include "runtime/backend.hpp"
 
 namespace inlay::cpu {
 
-/// Address space is reserved up front, so pages never move; memory is committed by the system when a page is first
+/// Address space is reserved up front, so pages never move; the system's memory is committed when a page is first
 /// written.
 class KvMemory {
  public:
-  KvMemory(const ModelSpec& spec, KvFormat format);
-  ~KvMemory();
-  KvMemory(const KvMemory&) = delete;
-  KvMemory& operator=(const KvMemory&) = delete;
+  /// `allocator` may be null; else it must outlive the memory.
+  KvMemory(const ModelSpec& spec, KvFormat format, const HostAllocator* allocator);
 
-  /// kOutOfMemory when the pages together are larger than the machine's memory, or the system refuses.
+  /// kOutOfMemory when the pages together are larger than the machine's memory, or memory is refused.
   Result<void> reserve(int n_pages);
   void copy(PageId from, PageId to);
   void discard(PageId page);
 
+  [[nodiscard]] std::size_t page_bytes() const { return page_bytes_; }
   [[nodiscard]] std::byte* page(PageId id) const { return pages_[static_cast<std::size_t>(id)]; }
   [[nodiscard]] KvFormat format() const { return format_; }
   /// Bytes from a page's start to the plane of keys, and of values, of a head.
@@ -37,11 +37,6 @@ class KvMemory {
   static std::size_t page_bytes(const ModelSpec& spec, KvFormat format);
 
  private:
-  struct Slab {
-    void* data;
-    std::size_t bytes;
-  };
-
   [[nodiscard]] std::size_t head_offset(int plane, int kv_head) const {
     return (static_cast<std::size_t>(plane) * static_cast<std::size_t>(n_kv_heads_) +
             static_cast<std::size_t>(kv_head)) *
@@ -52,7 +47,8 @@ class KvMemory {
   int n_kv_heads_;
   std::size_t plane_bytes_;
   std::size_t page_bytes_;
-  std::vector<Slab> slabs_;
+  const HostAllocator* allocator_;
+  std::vector<PageMemory> slabs_;
   std::vector<std::byte*> pages_;
 };
 

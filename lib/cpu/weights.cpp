@@ -97,7 +97,8 @@ Result<Weights> Weights::load(const Plan& plan, const KernelTable& kernels, cons
   }
   const bool packs = kernels.reads_panels && options.weight_layout == WeightLayout::kRepacked;
   if (packs) {
-    INLAY_TRY_ASSIGN(weights.panels_, PageMemory::take(packed_bytes(plan), "weights"));
+    INLAY_TRY_ASSIGN(weights.panels_,
+                     PageMemory::take(packed_bytes(plan), "weights", PageMemory::PageSize::kHuge, options.allocator));
   }
   const std::vector<bool> wanted = multiplied(plan);
   std::byte* next = weights.panels_.data();

@@ -65,6 +65,8 @@ class File {
 
   [[nodiscard]] std::uint32_t version() const noexcept { return version_; }
   [[nodiscard]] std::uint64_t alignment() const noexcept { return alignment_; }
+  /// Bytes ahead of the tensor data, without the padding.
+  [[nodiscard]] std::size_t header_bytes() const noexcept { return header_bytes_; }
   /// In file order.
   [[nodiscard]] std::span<const std::pair<std::string_view, Value>> metadata() const noexcept { return metadata_; }
   [[nodiscard]] std::span<const Tensor> tensors() const noexcept { return tensors_; }
@@ -86,9 +88,13 @@ class File {
   /// An array of any integer type whose values fit.
   [[nodiscard]] Result<std::optional<std::vector<std::int64_t>>> find_integers(std::string_view key) const;
 
+  /// Any value as text, as Model::metadata describes it. nullopt: the key is absent.
+  [[nodiscard]] std::optional<std::string> find_text(std::string_view key) const;
+
  private:
   std::uint32_t version_ = 0;
   std::uint64_t alignment_ = 32;
+  std::size_t header_bytes_ = 0;
   std::vector<std::pair<std::string_view, Value>> metadata_;
   std::vector<Tensor> tensors_;
   // Positions sorted by name: no hash table that a file could fill with collisions.

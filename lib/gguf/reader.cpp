@@ -415,6 +415,7 @@ Result<void> Parser::check_size(const Place& where, const Tensor& tensor, std::u
 }
 
 Result<void> Parser::place_tensors() {
+  file_.header_bytes_ = static_cast<std::size_t>(cursor_.position());
   if (file_.tensors_.empty()) return {};  // then the padding may be missing
   const auto data_begin = checked_align(cursor_.position(), file_.alignment_);
   if (!data_begin || *data_begin > bytes_.size()) return ends_inside("padding ahead of the tensor data");

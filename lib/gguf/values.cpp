@@ -1,4 +1,5 @@
 // Typed reads of metadata values.
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <type_traits>
@@ -102,6 +103,53 @@ std::vector<float> to_floats(const Value& value) {
     result[i] = static_cast<float>(load<From>(value.bytes.data() + i * sizeof(From)));
   }
   return result;
+}
+
+template <class Number>
+void append_number(std::string& text, Number number) {
+  char digits[40];
+  text.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
+}
+
+/// In quotes, escaped as JSON wants it.
+void append_quoted(std::string& text, std::string_view characters_of_it) {
+  constexpr const char* kDigits = "0123456789abcdef";
+  text += '"';
+  for (const char character : characters_of_it) {
+    const auto byte = static_cast<unsigned char>(character);
+    if (byte >= 0x20) {
+      if (character == '"' || character == '\\') text += '\\';
+      text += character;
+    } else {
+      text += "\\u00";
+      text += kDigits[byte >> 4U];
+      text += kDigits[byte & 15U];
+    }
+  }
+  text += '"';
+}
+
+/// The number or bool at `bytes`.
+void append_scalar(std::string& text, ValueType type, const std::byte* bytes) {
+  if (visit_integer(type, [&](auto zero) { append_number(text, load<decltype(zero)>(bytes)); })) return;
+  if (type == ValueType::kFloat32) append_number(text, load<float>(bytes));
+  if (type == ValueType::kFloat64) append_number(text, load<double>(bytes));
+  if (type == ValueType::kBool) text += load<std::uint8_t>(bytes) != 0 ? "true" : "false";
+}
+
+std::string array_text(const Value& value) {
+  std::string text = "[";
+  std::span<const std::byte> bytes = value.bytes;
+  const std::size_t step = scalar_bytes(value.element_type);
+  for (std::uint64_t i = 0; i < value.count; ++i) {
+    if (i > 0) text += ", ";
+    if (value.element_type == ValueType::kString) {
+      append_quoted(text, take_string(bytes));
+    } else {
+      append_scalar(text, value.element_type, bytes.data() + static_cast<std::size_t>(i) * step);
+    }
+  }
+  return text + "]";
 }
 
 }  // namespace
@@ -217,6 +265,17 @@ Result<std::optional<std::vector<std::int64_t>>> File::find_integers(std::string
   }
   if (!in_range) return mismatch(key, "array of an integer type", kOutOfRange);
   return std::optional<Integers>(std::move(result));
+}
+
+std::optional<std::string> File::find_text(std::string_view key) const {
+  const Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->type == ValueType::kArray) return array_text(*value);
+  std::span<const std::byte> bytes = value->bytes;
+  if (value->type == ValueType::kString) return std::string(take_string(bytes));
+  std::string text;
+  append_scalar(text, value->type, bytes.data());
+  return text;
 }
 
 }  // namespace inlay::gguf

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <iterator>
+
+#include <inlay/quantize.hpp>
 
 namespace inlay {
 namespace {
@@ -136,6 +139,15 @@ Format wanted(const Mix& mix, const MixModel& model, std::string_view tensor) {
 }  // namespace
 
 std::span<const Mix> all_mixes() noexcept { return kMixes; }
+
+std::span<const char* const> quantize_types() noexcept {
+  static constexpr auto kNames = [] {
+    std::array<const char*, std::size(kMixes)> names = {};
+    for (std::size_t i = 0; i < names.size(); ++i) names[i] = kMixes[i].name;
+    return names;
+  }();
+  return kNames;
+}
 
 const Mix* find_mix(std::string_view name) noexcept {
   for (const ShortName& row : kShortNames) {

@@ -29,7 +29,7 @@ constexpr std::string_view kVersionKey = "general.quantization_version";
 
 std::string type_list() {
   std::string list;
-  for (const Mix& mix : all_mixes()) list += (list.empty() ? "" : ", ") + std::string(mix.name);
+  for (const char* name : quantize_types()) list += (list.empty() ? "" : ", ") + std::string(name);
   return list;
 }
 
@@ -174,12 +174,6 @@ Result<void> quantize_file(const std::string& in_path, const std::string& out_pa
 }
 
 }  // namespace
-
-std::vector<std::string> quantize_types() {
-  std::vector<std::string> names;
-  for (const Mix& mix : all_mixes()) names.emplace_back(mix.name);
-  return names;
-}
 
 Result<void> quantize(const std::string& in_path, const std::string& out_path,
                       const QuantizeOptions& options) noexcept {

@@ -15,4 +15,13 @@ Result<TokenId> Executor::chosen(PassId /*pass*/) {
   return Status(StatusCode::kInternal, "this device chooses no tokens");
 }
 
+namespace {
+
+Status no_pages() { return {StatusCode::kUnsupported, "this device does not give its pages away"}; }
+
+}  // namespace
+
+Result<void> Executor::read_page(PageId /*page*/, std::byte* /*out*/) { return no_pages(); }
+Result<void> Executor::write_page(PageId /*page*/, const std::byte* /*bytes*/) { return no_pages(); }
+
 }  // namespace inlay

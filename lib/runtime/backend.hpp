@@ -2,6 +2,7 @@
 // lib/cpu and cuda.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -56,8 +57,16 @@ struct Row {
 /// the sequence are in its pages already or in the batch before it.
 struct RowBatch {
   std::span<const Row> rows;
-  std::span<const std::span<const PageId>> page_tables;  // of each sequence: page i holds positions [64 i, 64 i + 64)
+  std::span<const std::span<const PageId>> page_tables;    // of each sequence: page i holds positions [64 i, 64 i + 64)
+  std::span<const std::atomic<bool>* const> cancels = {};  // set by other threads: nobody wants the results any more
+
+  [[nodiscard]] bool is_cancelled() const noexcept {
+    return std::any_of(cancels.begin(), cancels.end(), [](const auto* cancel) { return cancel->load(); });
+  }
 };
+
+/// How a device lays out the bytes of a page. Numbers are part of saved sessions: never reused.
+enum class PageLayout : std::uint32_t { kNone = 0, kCpu = 1, kCuda = 2 };
 
 struct StepOutput {
   std::span<float*> logits;  // for each row that wants them, in row order: where they go, [vocab_size]
@@ -70,7 +79,7 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
-  /// Evaluates at most `batch_rows` rows.
+  /// Evaluates at most `batch_rows` rows. kCancelled when it has noticed a cancel: the rows' pages hold anything then.
   virtual Result<void> forward(const RowBatch& batch, const StepOutput& output) = 0;
 
   /// Whether `start` works: the device takes the highest logit itself, so that passes follow each other without the
@@ -90,6 +99,12 @@ class Executor {
   virtual Result<void> reserve_pages(int n_pages) = 0;
   /// Copies a whole page.
   virtual Result<void> copy_page(PageId from, PageId to) = 0;
+  /// The bytes of a page, which mean something to executors of the same layout, plan and KV format.
+  [[nodiscard]] virtual PageLayout page_layout() const { return PageLayout::kNone; }
+  [[nodiscard]] virtual std::size_t page_bytes() const { return 0; }
+  /// Copies a whole page, [page_bytes()]. kDeviceError; kUnsupported where the layout is kNone.
+  virtual Result<void> read_page(PageId page, std::byte* out);
+  virtual Result<void> write_page(PageId page, const std::byte* bytes);
   /// The page's contents are not needed any more: its memory may go back to the system. It stays usable.
   virtual void discard_page(PageId page) = 0;
 
@@ -107,10 +122,11 @@ struct ExecutorOptions {
   ParallelFor parallel_for = {};
   std::string cpu_isa = {};
   WeightLayout weight_layout = WeightLayout::kRepacked;
-  bool may_release_file = false;  // the plan points into a mapped file, whose pages can be read again
+  bool may_release_file = false;  // the file's pages may go back to the system behind the matrices that are copied
   int device_index = 0;
   KvFormat kv_format = KvFormat::kF16;
-  ProgressCallback progress = {};  // of loading, 0 to 1
+  const HostAllocator* allocator = nullptr;  // outlives the executor
+  ProgressCallback progress = {};            // of loading, 0 to 1
 };
 
 /// A kind of device. Stateless, thread-safe, lives as long as the process.

@@ -53,11 +53,19 @@ Result<void> evaluate_or_undo(std::span<Session::Impl* const> sessions, std::spa
 
 }  // namespace
 
-void Batch::prefill(Session& session, std::span<const TokenId> tokens) {
-  entries_.push_back({&session, EntryKind::kPrefill, {tokens.begin(), tokens.end()}});
+Result<void> Batch::prefill(Session& session, std::span<const TokenId> tokens) noexcept {
+  return guard([&]() -> Result<void> {
+    entries_.push_back({&session, EntryKind::kPrefill, {tokens.begin(), tokens.end()}});
+    return {};
+  });
 }
 
-void Batch::step(Session& session) { entries_.push_back({&session, EntryKind::kStep, {}}); }
+Result<void> Batch::step(Session& session) noexcept {
+  return guard([&]() -> Result<void> {
+    entries_.push_back({&session, EntryKind::kStep, {}});
+    return {};
+  });
+}
 
 Result<std::vector<TokenId>> Batch::run() noexcept {
   return guard([&]() -> Result<std::vector<TokenId>> {

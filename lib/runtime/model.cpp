@@ -7,6 +7,7 @@
 #include "base/guard.hpp"
 #include "base/system.hpp"
 #include "base/try.hpp"
+#include "runtime/fingerprint.hpp"
 #include "runtime/kv_pages.hpp"
 #include "runtime/model_impl.hpp"
 #include "runtime/registry.hpp"
@@ -61,24 +62,41 @@ Result<void> check_kv_format(const ModelSpec& spec, KvFormat format) {
                                               std::to_string(kKvBlock) + ", found " + std::to_string(spec.head_size));
 }
 
-/// A file, mapped and parsed; the plan made from it.
+Result<void> check_allocator(const HostAllocator& allocator) {
+  if (static_cast<bool>(allocator.allocate) == static_cast<bool>(allocator.release)) return {};
+  return Status(StatusCode::kInvalidArgument, "model option allocator: one of its two functions is missing");
+}
+
+Status in_file(const ModelBytes& file, const Status& status) {
+  return {status.code(), file.name() + ": " + status.message()};
+}
+
+/// A file and the plan made from it.
 struct Opened {
-  MappedFile file;
+  ModelBytes file;
   gguf::File gguf;
   Plan plan;
 };
 
-Status in_file(const std::string& path, const Status& status) {
-  return {status.code(), "file \"" + path + "\": " + status.message()};
+Result<Opened> make_plan_of(ModelBytes file) {
+  auto parsed = gguf::File::parse(file.bytes());
+  if (!parsed.ok()) return in_file(file, parsed.status());
+  auto plan = make_plan(*parsed);
+  if (!plan.ok()) return in_file(file, plan.status());
+  return Opened{std::move(file), *std::move(parsed), *std::move(plan)};
 }
 
-Result<Opened> open_plan(const std::string& path) {
-  INLAY_TRY_ASSIGN(MappedFile file, MappedFile::open(path));
-  auto parsed = gguf::File::parse(file.bytes());
-  if (!parsed.ok()) return in_file(path, parsed.status());
-  auto plan = make_plan(*parsed);
-  if (!plan.ok()) return in_file(path, plan.status());
-  return Opened{std::move(file), *std::move(parsed), *std::move(plan)};
+/// Reads the front of the file, more and more of it until the header is there. What the plan holds of tensors may be
+/// zeros.
+Result<Opened> open_header(const ModelSource& source) {
+  constexpr std::uint64_t kFront = std::uint64_t{4} << 20U;
+  for (std::uint64_t n = kFront;; n *= 4) {
+    INLAY_TRY_ASSIGN(ModelBytes file, ModelBytes::open_front(source, n));
+    const std::uint64_t n_read = file.n_read();
+    const bool is_whole = n_read == file.bytes().size();
+    Result<Opened> opened = make_plan_of(std::move(file));
+    if (is_whole || (opened.ok() && opened->gguf.header_bytes() <= n_read)) return opened;
+  }
 }
 
 /// The format that holds most bytes of matrices.
@@ -129,50 +147,56 @@ ProgressCallback remaining_progress(const ProgressCallback& progress) {
 
 }  // namespace
 
-Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const std::string& path, const ModelOptions& options) {
+Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const ModelSource& source, const ModelOptions& options) {
+  INLAY_TRY(check_allocator(options.allocator));
   INLAY_TRY_ASSIGN(ExecutorOptions executor_options, check_options(options));
   INLAY_TRY_ASSIGN(const Backend* backend, choose_backend(options.device));
   INLAY_TRY_ASSIGN(DeviceInfo device, backend->choose_device(executor_options));
-  INLAY_TRY_ASSIGN(Opened opened, open_plan(path));
+  auto impl = std::make_shared<Impl>(options.allocator);
+  INLAY_TRY_ASSIGN(ModelBytes file, ModelBytes::open(source, &impl->allocator));
+  INLAY_TRY_ASSIGN(Opened opened, make_plan_of(std::move(file)));
   INLAY_TRY(check_kv_format(opened.plan.spec, options.kv_format));
-  ModelInfo info = make_info(opened);
-  auto impl = std::make_shared<Impl>(std::move(opened.file), std::move(opened.gguf), std::move(opened.plan));
-  impl->info = std::move(info);
+  impl->info = make_info(opened);
+  impl->file_fingerprint = fingerprint(opened.gguf, opened.file.bytes());
+  impl->file = std::move(opened.file);
+  impl->gguf = std::move(opened.gguf);
+  impl->plan = std::move(opened.plan);
   impl->device = std::move(device);
   impl->log = Logger(options.log);
 
   auto tokenizer = load_tokenizer(impl->gguf);
-  if (!tokenizer.ok()) return in_file(path, tokenizer.status());
+  if (!tokenizer.ok()) return in_file(impl->file, tokenizer.status());
   impl->tokenizer = *std::move(tokenizer);
   const auto vocabulary = check_vocabulary(Tokenizer(impl->tokenizer), impl->plan.spec);
-  if (!vocabulary.ok()) return in_file(path, vocabulary.status());
+  if (!vocabulary.ok()) return in_file(impl->file, vocabulary.status());
   INLAY_TRY(report_progress(options.progress, kProgressAfterTokenizer));
 
   executor_options.progress = remaining_progress(options.progress);
-  executor_options.may_release_file = true;
+  executor_options.may_release_file = impl->file.may_release();
+  executor_options.allocator = &impl->allocator;
   INLAY_TRY_ASSIGN(impl->executor, backend->load(impl->plan, executor_options));
   executor_options.progress = {};
   impl->executor_options = std::move(executor_options);
-  impl->log(LogLevel::kInfo, "opened \"" + path + "\": " + impl->info.architecture + ", " + impl->info.quantization +
-                                 ", on " + impl->device.name + " (" + impl->device.isa + ")");
+  impl->log(LogLevel::kInfo, "opened " + impl->file.name() + ": " + impl->info.architecture + ", " +
+                                 impl->info.quantization + ", on " + impl->device.name + " (" + impl->device.isa + ")");
   return impl;
 }
 
 Model::Model(std::shared_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 
-Result<Model> Model::open(const std::string& path, const ModelOptions& options) noexcept {
+Result<Model> Model::open(const ModelSource& source, const ModelOptions& options) noexcept {
   return guard([&]() -> Result<Model> {
-    INLAY_TRY_ASSIGN(std::shared_ptr<Impl> impl, Impl::open(path, options));
+    INLAY_TRY_ASSIGN(std::shared_ptr<Impl> impl, Impl::open(source, options));
     return Model(std::move(impl));
   });
 }
 
-Result<MemoryEstimate> Model::estimate(const std::string& path, std::int32_t context_length,
+Result<MemoryEstimate> Model::estimate(const ModelSource& source, std::int32_t context_length,
                                        const ModelOptions& options) noexcept {
   return guard([&]() -> Result<MemoryEstimate> {
     INLAY_TRY_ASSIGN(const ExecutorOptions executor_options, check_options(options));
     INLAY_TRY_ASSIGN(const Backend* backend, choose_backend(options.device));
-    INLAY_TRY_ASSIGN(const Opened opened, open_plan(path));
+    INLAY_TRY_ASSIGN(const Opened opened, open_header(source));
     INLAY_TRY(check_kv_format(opened.plan.spec, options.kv_format));
     if (context_length < 0) return invalid_option("context_length", context_length, 0, kMaxContextLength);
     if (context_length == 0) context_length = opened.plan.spec.context_length;
@@ -181,6 +205,23 @@ Result<MemoryEstimate> Model::estimate(const std::string& path, std::int32_t con
 }
 
 const ModelInfo& Model::info() const noexcept { return impl_->info; }
+
+Result<std::vector<std::string_view>> Model::metadata_keys() const noexcept {
+  return guard([&]() -> Result<std::vector<std::string_view>> {
+    std::vector<std::string_view> keys;
+    for (const auto& [key, value] : impl_->gguf.metadata()) keys.push_back(key);
+    return keys;
+  });
+}
+
+Result<std::string> Model::metadata(std::string_view key) const noexcept {
+  return guard([&]() -> Result<std::string> {
+    std::optional<std::string> text = impl_->gguf.find_text(key);
+    if (text) return *std::move(text);
+    return Status(StatusCode::kNotFound, "metadata key \"" + std::string(key) + "\": the file does not have it");
+  });
+}
+
 Tokenizer Model::tokenizer() const noexcept { return Tokenizer(impl_->tokenizer); }
 const DeviceInfo& Model::device() const noexcept { return impl_->device; }
 std::int32_t Model::threads() const noexcept { return impl_->executor_options.threads; }

@@ -9,23 +9,25 @@
 #include <inlay/session.hpp>
 
 #include "base/log.hpp"
-#include "base/mapped_file.hpp"
 #include "gguf/gguf.hpp"
 #include "model/plan.hpp"
 #include "runtime/backend.hpp"
 #include "runtime/kv_pages.hpp"
+#include "runtime/model_bytes.hpp"
 #include "runtime/scheduler.hpp"
 
 namespace inlay {
 
 class Model::Impl {
  public:
-  static Result<std::shared_ptr<Impl>> open(const std::string& path, const ModelOptions& options);
+  static Result<std::shared_ptr<Impl>> open(const ModelSource& source, const ModelOptions& options);
 
   // Immutable after open. Declared in the order of their dependence: the plan points into the file.
-  MappedFile file;
+  HostAllocator allocator;
+  ModelBytes file;
   gguf::File gguf;
   Plan plan;
+  std::uint64_t file_fingerprint = 0;
   std::shared_ptr<const Tokenizer::Impl> tokenizer;
   ModelInfo info;
   DeviceInfo device;
@@ -38,8 +40,7 @@ class Model::Impl {
   Scheduler scheduler;
   const Session::Impl* last_stepper = nullptr;  // the session that took the last step on a device that chooses tokens
 
-  Impl(MappedFile mapped, gguf::File parsed, Plan planned)
-      : file(std::move(mapped)), gguf(std::move(parsed)), plan(std::move(planned)) {}
+  explicit Impl(HostAllocator hosts) : allocator(std::move(hosts)) {}
 };
 
 }  // namespace inlay

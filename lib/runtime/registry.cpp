@@ -4,6 +4,8 @@
 
 #include <inlay/device.hpp>
 
+#include "base/guard.hpp"
+
 namespace inlay {
 
 // Each backend defines its own accessor; naming them here, and not including their headers, keeps the runtime free of
@@ -34,12 +36,15 @@ const Backend* find_backend(DeviceKind kind) {
   return nullptr;
 }
 
-std::vector<DeviceInfo> devices() {
-  std::vector<DeviceInfo> all;
-  for (const Backend* backend : backends()) {
-    for (DeviceInfo& device : backend->devices()) all.push_back(std::move(device));
-  }
-  return all;
+std::vector<DeviceInfo> devices() noexcept {
+  auto all = guard([]() -> Result<std::vector<DeviceInfo>> {
+    std::vector<DeviceInfo> found;
+    for (const Backend* backend : backends()) {
+      for (DeviceInfo& device : backend->devices()) found.push_back(std::move(device));
+    }
+    return found;
+  });
+  return all.ok() ? *std::move(all) : std::vector<DeviceInfo>();
 }
 
 }  // namespace inlay

@@ -133,7 +133,7 @@ TokenId Sampler::draw() {
     total += weights_[i];
   }
   if (!(total > 0.0)) return candidates_[0].token;  // every logit was -inf or NaN
-  const double threshold = uniform() * total;
+  const double threshold = random_.uniform() * total;
   double sum = 0.0;
   for (std::size_t i = 0; i < n_candidates_; ++i) {
     sum += weights_[i];
@@ -142,9 +142,13 @@ TokenId Sampler::draw() {
   return candidates_[n_candidates_ - 1].token;
 }
 
-double Sampler::uniform() {
-  // 53 bits of the generator, whose stream the C++ standard fixes; its distributions differ between libraries.
-  return static_cast<double>(random_() >> 11U) * 0x1.0p-53;
+double RandomStream::uniform() noexcept {
+  state_ += 0x9E3779B97F4A7C15;
+  std::uint64_t bits = state_;
+  bits = (bits ^ (bits >> 30U)) * 0xBF58476D1CE4E5B9;
+  bits = (bits ^ (bits >> 27U)) * 0x94D049BB133111EB;
+  bits ^= bits >> 31U;
+  return static_cast<double>(bits >> 11U) * 0x1.0p-53;
 }
 
 }  // namespace inlay

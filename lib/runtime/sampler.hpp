@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <random>
 #include <span>
 #include <vector>
 
@@ -14,6 +13,18 @@ namespace inlay {
 
 /// kInvalidArgument that names the option which is out of range.
 Result<void> check_sampling(const SamplingOptions& options);
+
+/// SplitMix64 (Steele, Lea, Flood 2014): its whole state is one number, which a saved session keeps.
+class RandomStream {
+ public:
+  explicit RandomStream(std::uint64_t state) noexcept : state_(state) {}
+  /// In [0, 1), of 53 random bits.
+  [[nodiscard]] double uniform() noexcept;
+  [[nodiscard]] std::uint64_t state() const noexcept { return state_; }
+
+ private:
+  std::uint64_t state_;
+};
 
 /// Copyable: a copy continues with the same random stream. Not thread-safe.
 class Sampler {
@@ -28,6 +39,9 @@ class Sampler {
   [[nodiscard]] bool is_greedy() const noexcept { return options_.temperature == 0.0F && !penalises(); }
 
   [[nodiscard]] const SamplingOptions& options() const noexcept { return options_; }
+  [[nodiscard]] const RandomStream& random() const noexcept { return random_; }
+  /// As if so much of the stream had been used.
+  void set_random(RandomStream random) noexcept { random_ = random; }
 
  private:
   struct Candidate {
@@ -44,10 +58,9 @@ class Sampler {
   void keep_top_p();
   void keep_min_p();
   TokenId draw();
-  [[nodiscard]] double uniform();
 
   SamplingOptions options_;
-  std::mt19937_64 random_;
+  RandomStream random_;
   std::vector<Candidate> candidates_;  // [vocab_size], the first n_candidates_ are alive
   std::vector<double> weights_;        // [vocab_size]
   std::vector<std::int32_t> counts_;   // [vocab_size] occurrences among the recent tokens; zero between calls

@@ -53,11 +53,15 @@ Result<void> Scheduler::fill_chunk(std::span<Session::Impl* const> sessions) {
 
 Result<void> Scheduler::run_chunks(std::span<Session::Impl* const> sessions) {
   Executor& executor = *sessions.front()->model->executor;
+  cancels_.clear();
+  for (const Session::Impl* session : sessions) cancels_.push_back(&session->cancelled);
   while (true) {
     INLAY_TRY(check_cancelled(sessions));
     INLAY_TRY(fill_chunk(sessions));
     if (rows_.empty()) return {};
-    INLAY_TRY(executor.forward({rows_, page_tables_}, {logits_}));
+    const auto done = executor.forward({rows_, page_tables_, cancels_}, {logits_});
+    if (done.code() == StatusCode::kCancelled) INLAY_TRY(check_cancelled(sessions));  // takes the cancel
+    INLAY_TRY(done);
     for (std::size_t i = 0; i < sessions_.size(); ++i) sessions_[i]->evaluated += counts_[i];
   }
 }

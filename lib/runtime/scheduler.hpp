@@ -1,6 +1,7 @@
 // Turns the pending tokens of sessions into forward passes.
 #pragma once
 
+#include <atomic>
 #include <span>
 #include <vector>
 
@@ -17,7 +18,7 @@ class Scheduler {
   /// Evaluates all tokens of the sessions that are not evaluated yet, in chunks of the model's batch_rows rows, which
   /// rows of several sessions share; afterwards every session's logits are valid. All sessions are of one model and
   /// none stands twice. On failure every session's `evaluated` is what it was. Takes the model's mutex. kCancelled when
-  /// one of the sessions was cancelled, checked before every chunk.
+  /// one of the sessions was cancelled, checked before every chunk and by the device.
   static Result<void> evaluate(std::span<Session::Impl* const> sessions);
 
  private:
@@ -33,6 +34,7 @@ class Scheduler {
   std::vector<float*> logits_;
   // One call:
   std::vector<int> evaluated_before_;
+  std::vector<const std::atomic<bool>*> cancels_;
 };
 
 }  // namespace inlay

@@ -28,8 +28,9 @@ class TextSink {
 
   Result<Flow> token(TokenId token) {
     INLAY_TRY_ASSIGN(const std::string piece, tokenizer_.piece(token));
+    INLAY_TRY_ASSIGN(const std::string text, stream_.push(piece));
     generation_.tokens.push_back(token);
-    return emit(token, stream_.push(piece));
+    return emit(token, text);
   }
 
   /// What is left of an unfinished character.
@@ -118,6 +119,14 @@ Result<Session> Session::fork() const noexcept {
 
 Result<void> Session::rewind(std::int32_t length) noexcept {
   return guard([&] { return impl_->rewind(length); });
+}
+
+Result<std::vector<std::byte>> Session::save() const noexcept {
+  return guard([&] { return impl_->save_state(); });
+}
+
+Result<void> Session::restore(std::span<const std::byte> state) noexcept {
+  return guard([&] { return impl_->restore_state(state); });
 }
 
 Result<void> Session::set_sampling(const SamplingOptions& options) noexcept {

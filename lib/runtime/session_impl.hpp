@@ -11,6 +11,7 @@
 #include "runtime/backend.hpp"
 #include "runtime/model_impl.hpp"
 #include "runtime/sampler.hpp"
+#include "runtime/session_state.hpp"
 
 namespace inlay {
 
@@ -32,6 +33,9 @@ class Session::Impl {
   Result<TokenId> step();
   Result<std::span<const float>> current_logits();
   Result<void> rewind(int length);
+  /// Session::save and Session::restore (session_save.cpp).
+  Result<std::vector<std::byte>> save_state();
+  Result<void> restore_state(std::span<const std::byte> state);
 
   /// The checks of prefill and step, which change nothing.
   [[nodiscard]] Result<void> check_append(std::span<const TokenId> appended) const;
@@ -68,6 +72,8 @@ class Session::Impl {
   /// A greedy step on a device that chooses tokens: the pass of the next token starts before this one's is known.
   Result<TokenId> step_ahead();
   Result<PassId> start_pass(TokenId token, int position);
+  /// Takes over what a state says; nothing but the device can fail. Holds the model's mutex.
+  Result<void> take_over(const SessionState& state);
   /// The token of the pass that runs ahead, with the next pass under way.
   Result<TokenId> take_ahead();
 };

@@ -8,7 +8,7 @@
 /* The layout that programs in other languages repeat: a change here is a change of the ABI. */
 _Static_assert(sizeof(void*) == 8, "the sizes below are those of 64-bit machines");
 _Static_assert(sizeof(inlay_device_info) == 184, "inlay_device_info");
-_Static_assert(sizeof(inlay_model_options) == 88, "inlay_model_options");
+_Static_assert(sizeof(inlay_model_options) == 112, "inlay_model_options");
 _Static_assert(sizeof(inlay_memory_estimate) == 32, "inlay_memory_estimate");
 _Static_assert(sizeof(inlay_model_info) == 96, "inlay_model_info");
 _Static_assert(sizeof(inlay_sampling_options) == 48, "inlay_sampling_options");

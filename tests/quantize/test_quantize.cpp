@@ -105,7 +105,7 @@ TEST_CASE_FIXTURE(QuantizeTest, "every type gives a model that runs and is close
   const std::vector<float> exact = logits_of(in);
   const OpenedFile source(in);
   std::string table;
-  for (const std::string& type : quantize_types()) {
+  for (const std::string type : quantize_types()) {
     CAPTURE(type);
     const auto done = run(type);
     REQUIRE_MESSAGE(done.ok(), done.status().message());

@@ -113,12 +113,12 @@ struct Twins {
   }
 
   void prefill(std::size_t i, const std::vector<TokenId>& tokens) {
-    batch.prefill(together[i], tokens);
+    REQUIRE(batch.prefill(together[i], tokens).ok());
     REQUIRE(alone[i].prefill(tokens).ok());
     expected.push_back(-1);
   }
   void step(std::size_t i) {
-    batch.step(together[i]);
+    REQUIRE(batch.step(together[i]).ok());
     const auto token = alone[i].step();
     REQUIRE(token.ok());
     expected.push_back(*token);
@@ -279,14 +279,14 @@ TEST_CASE_FIXTURE(SessionTest, "a batch refuses what it cannot run, and nothing 
   REQUIRE(b.prefill(some_tokens(4)).ok());
   REQUIRE(foreign.prefill(some_tokens(4)).ok());
   Batch batch;
-  batch.step(a);
-  batch.step(a);
+  REQUIRE(batch.step(a).ok());
+  REQUIRE(batch.step(a).ok());
   CHECK(batch.run().code() == StatusCode::kInvalidArgument);
-  batch.step(a);
-  batch.step(foreign);
+  REQUIRE(batch.step(a).ok());
+  REQUIRE(batch.step(foreign).ok());
   CHECK(batch.run().code() == StatusCode::kInvalidArgument);
-  batch.step(a);
-  batch.step(b);
+  REQUIRE(batch.step(a).ok());
+  REQUIRE(batch.step(b).ok());
   CHECK(batch.run().code() == StatusCode::kContextFull);
   CHECK(a.size() == 4);
   CHECK(batch.run()->empty());
