@@ -50,7 +50,9 @@ class Sequences {
   /// Evaluates one token of each sequence and samples the next, `count` times.
   Result<void> decode(std::int32_t count) {
     for (std::int32_t i = 0; i < count; ++i) {
-      for (Session& session : sessions_) batch_.step(session);
+      for (Session& session : sessions_) {
+        if (auto queued = batch_.step(session); !queued.ok()) return queued;
+      }
       if (auto done = batch_.run(); !done.ok()) return done.status();
     }
     return {};
@@ -77,7 +79,9 @@ class Sequences {
   }
 
   Result<void> append(std::span<const TokenId> tokens) {
-    for (Session& session : sessions_) batch_.prefill(session, tokens);
+    for (Session& session : sessions_) {
+      if (auto queued = batch_.prefill(session, tokens); !queued.ok()) return queued;
+    }
     auto done = batch_.run();
     return done.ok() ? Result<void>() : done.status();
   }

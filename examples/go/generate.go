@@ -29,7 +29,7 @@ func (session *Session) Generate(maxTokens int32, onToken OnToken) (FinishReason
 	var reason C.inlay_finish_reason
 	var failure *C.inlay_error
 	status := C.bridge_generate(session.handle, C.int32_t(maxTokens), C.uintptr_t(handle), &reason, &failure)
-	return FinishReason(reason), check(status, failure)
+	return FinishReason(reason), check(status, &failure)
 }
 
 //export goOnToken

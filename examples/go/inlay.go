@@ -28,13 +28,14 @@ type Error struct {
 
 func (failure *Error) Error() string { return failure.Message }
 
-// check makes an Error of what a call has returned, and frees the library's.
-func check(status C.inlay_status, failure *C.inlay_error) error {
+// check makes an Error of what a call has returned and stored in *failure, which it frees. Go may read a
+// variable before a call in the same expression changes it: hence the pointer.
+func check(status C.inlay_status, failure **C.inlay_error) error {
 	if status == C.INLAY_OK {
 		return nil
 	}
-	defer C.inlay_error_free(failure)
-	return &Error{int32(status), C.GoString(C.inlay_error_message(failure))}
+	defer C.inlay_error_free(*failure)
+	return &Error{int32(status), C.GoString(C.inlay_error_message(*failure))}
 }
 
 // Model is a GGUF file, opened and ready to run.
@@ -62,7 +63,7 @@ func Open(path string, given Options) (*Model, error) {
 	}
 	model := &Model{}
 	var failure *C.inlay_error
-	if err := check(C.inlay_model_open(cPath, &options, &model.handle, &failure), failure); err != nil {
+	if err := check(C.inlay_model_open(cPath, &options, &model.handle, &failure), &failure); err != nil {
 		return nil, err
 	}
 	return model, nil
@@ -83,7 +84,7 @@ func (model *Model) Tokenize(text string) ([]Token, error) {
 		var failure *C.inlay_error
 		status := C.inlay_tokenize(model.handle, (*C.char)(unsafe.Pointer(&data[0])), C.size_t(len(text)),
 			C.INLAY_ADD_SPECIAL, (*C.inlay_token)(&tokens[0]), C.size_t(len(tokens)), &size, &failure)
-		err := check(status, failure)
+		err := check(status, &failure)
 		if status != C.INLAY_BUFFER_TOO_SMALL {
 			return tokens[:size], err
 		}
@@ -118,7 +119,7 @@ func (model *Model) Session(contextLength int32, sampling Sampling) (*Session, e
 	session := &Session{}
 	var failure *C.inlay_error
 	status := C.inlay_session_create(model.handle, &options, &session.handle, &failure)
-	if err := check(status, failure); err != nil {
+	if err := check(status, &failure); err != nil {
 		return nil, err
 	}
 	return session, nil
@@ -137,14 +138,14 @@ func (session *Session) Prefill(tokens []Token) error {
 		data = (*C.inlay_token)(&tokens[0])
 	}
 	var failure *C.inlay_error
-	return check(C.inlay_session_prefill(session.handle, data, C.size_t(len(tokens)), &failure), failure)
+	return check(C.inlay_session_prefill(session.handle, data, C.size_t(len(tokens)), &failure), &failure)
 }
 
 // Step chooses the next token and appends it.
 func (session *Session) Step() (Token, error) {
 	var token C.inlay_token
 	var failure *C.inlay_error
-	err := check(C.inlay_session_step(session.handle, &token, &failure), failure)
+	err := check(C.inlay_session_step(session.handle, &token, &failure), &failure)
 	return Token(token), err
 }
 
@@ -153,7 +154,7 @@ func (session *Session) Logits() ([]float32, error) {
 	var data *C.float
 	var size C.size_t
 	var failure *C.inlay_error
-	if err := check(C.inlay_session_logits(session.handle, &data, &size, &failure), failure); err != nil {
+	if err := check(C.inlay_session_logits(session.handle, &data, &size, &failure), &failure); err != nil {
 		return nil, err
 	}
 	return unsafe.Slice((*float32)(data), int(size)), nil
@@ -163,7 +164,7 @@ func (session *Session) Logits() ([]float32, error) {
 func (session *Session) Fork() (*Session, error) {
 	fork := &Session{}
 	var failure *C.inlay_error
-	if err := check(C.inlay_session_fork(session.handle, &fork.handle, &failure), failure); err != nil {
+	if err := check(C.inlay_session_fork(session.handle, &fork.handle, &failure), &failure); err != nil {
 		return nil, err
 	}
 	return fork, nil
@@ -172,7 +173,7 @@ func (session *Session) Fork() (*Session, error) {
 // Rewind drops all tokens from position length on.
 func (session *Session) Rewind(length int32) error {
 	var failure *C.inlay_error
-	return check(C.inlay_session_rewind(session.handle, C.int32_t(length), &failure), failure)
+	return check(C.inlay_session_rewind(session.handle, C.int32_t(length), &failure), &failure)
 }
 
 // Cancel ends the call that runs on the session, or the next one. From any goroutine, before Close.

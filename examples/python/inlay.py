@@ -288,8 +288,9 @@ class Library:
     def __init__(self, path: str) -> None:
         self.c = ctypes.CDLL(path)
         for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(self.c, f"inlay_{name}")
-            function.restype, function.argtypes = result, arguments
+            function = getattr(self.c, f"inlay_{name}", None)
+            if function is not None:  # an older library has fewer: AttributeError when one is called
+                function.restype, function.argtypes = result, arguments
         if (found := self.c.inlay_abi_version()) != ABI_VERSION:
             raise RuntimeError(f"{path}: has version {found} of inlay's ABI, this file is for version {ABI_VERSION}")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Builds the generate programs of examples/ in C, Python, Rust and Go against the installed inlay, and compares their
-tokens with those of inlay-run.
+tokens with those of inlay-run. Runs the wrappers' own tests in Rust and Go, too; Python's are test_ctypes.py.
 
 A language without its tools on this machine is a skipped test.
 """
@@ -54,8 +54,9 @@ def build_python():
 
 
 def build_rust():
-    run("cargo", "build", "--locked", "--offline", "--manifest-path", EXAMPLES / "rust/Cargo.toml", "--target-dir",
-        WORK / "rust", env=ENVIRONMENT)  # fmt: skip
+    for step in "build", "test":
+        run("cargo", step, "--locked", "--offline", "--manifest-path", EXAMPLES / "rust/Cargo.toml", "--target-dir",
+            WORK / "rust", env=ENVIRONMENT)  # fmt: skip
     return [WORK / "rust/debug/generate"]
 
 
@@ -63,7 +64,8 @@ def build_go():
     program = WORK / "generate_go"
     variables = {"GOCACHE": WORK / "go-cache", "GOPATH": WORK / "go-path", "GOPROXY": "off", "GOTOOLCHAIN": "local",
                  "CGO_ENABLED": "1", "GOFLAGS": "-buildvcs=false"}  # fmt: skip
-    run("go", "build", "-o", program, "./generate", cwd=EXAMPLES / "go", env={**ENVIRONMENT, **variables})
+    for step in ["test", "-count=1", "."], ["build", "-o", program, "./generate"]:
+        run("go", *step, cwd=EXAMPLES / "go", env={**ENVIRONMENT, **variables})
     return [program]
 
 
@@ -133,5 +135,6 @@ if __name__ == "__main__":
     EXAMPLES, WORK = pathlib.Path(OPTIONS.examples), pathlib.Path(OPTIONS.work)
     WORK.mkdir(parents=True, exist_ok=True)
     library = library_folder(OPTIONS) / "libinlay.so"
-    ENVIRONMENT = {**environment(OPTIONS), "INLAY_LIBRARY": str(library), "PYTHONDONTWRITEBYTECODE": "1"}
+    ENVIRONMENT = {**environment(OPTIONS), "INLAY_LIBRARY": str(library), "PYTHONDONTWRITEBYTECODE": "1",
+                   "INLAY_TEST_MODEL": OPTIONS.model}  # fmt: skip
     unittest.main(argv=sys.argv[:1], verbosity=1)
