@@ -15,6 +15,7 @@ extern "C" {
 int fuzz_gguf(const std::uint8_t* data, std::size_t size);
 int fuzz_tokenizer(const std::uint8_t* data, std::size_t size);
 int fuzz_c_api(const std::uint8_t* data, std::size_t size);
+int fuzz_state(const std::uint8_t* data, std::size_t size);
 }
 
 namespace {
@@ -24,7 +25,8 @@ struct Target {
   int (*run)(const std::uint8_t* data, std::size_t size);
 };
 
-constexpr Target kTargets[] = {{"gguf", fuzz_gguf}, {"tokenizer", fuzz_tokenizer}, {"c_api", fuzz_c_api}};
+constexpr Target kTargets[] = {
+    {"gguf", fuzz_gguf}, {"tokenizer", fuzz_tokenizer}, {"c_api", fuzz_c_api}, {"state", fuzz_state}};
 
 /// A vector of its own size: the sanitizer sees its end.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
