@@ -51,6 +51,7 @@ int replay(const std::filesystem::path& corpus) {
   for (const Target& target : kTargets) {
     const std::size_t n = replay_folder(target, corpus / target.name);
     std::printf("%s: %zu inputs of its corpus ran\n", target.name, n);
+    std::fflush(stdout);  // what ran is seen also when the next target ends the process
     if (n == 0) status = 1;
   }
   const auto files = inlay::fuzz::hostile_files();

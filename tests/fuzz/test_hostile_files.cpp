@@ -39,6 +39,7 @@ TEST_CASE("rows of the embedding without a token are tokens without text") {
   const Tokenizer tokenizer = model->tokenizer();
   CHECK(model->info().vocab_size == 14);
   CHECK(tokenizer.vocab_size() == 14);
+  REQUIRE(tokenizer.decode({12, 13}, RenderSpecial::kYes).ok());
   for (const TokenId token : {12, 13}) CHECK(*tokenizer.piece(token, RenderSpecial::kYes) == "");
   CHECK(*tokenizer.decode({4, 12, 5, 13}) == "he");
   CHECK(tokenizer.piece(14).code() == StatusCode::kInvalidArgument);
