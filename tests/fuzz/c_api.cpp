@@ -22,7 +22,7 @@ enum class Cancel { kNo, kPending, kMaybe };  // kMaybe: a batch has or has not 
 struct Slot {
   inlay_session* handle = nullptr;
   std::size_t model = 0;
-  Tokens tokens;
+  Tokens tokens = {};
   std::int32_t context_length = 0;
   bool is_greedy = true;
   Cancel cancel = Cancel::kNo;
