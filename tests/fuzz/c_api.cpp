@@ -22,7 +22,7 @@ enum class Cancel { kNo, kPending, kMaybe };  // kMaybe: a batch has or has not 
 struct Slot {
   inlay_session* handle = nullptr;
   std::size_t model = 0;
-  Tokens tokens;
+  Tokens tokens = {};
   std::int32_t context_length = 0;
   bool is_greedy = true;
   Cancel cancel = Cancel::kNo;
@@ -87,6 +87,7 @@ class Calls {
   void rewind(Slot& slot);
   void set_sampling(Slot& slot);
   void read_tokens(const Slot& slot);
+  void save_and_restore(Slot& slot);
   void generate(Slot& slot);
   void cancel(Slot& slot);
   void queue(std::size_t index);
@@ -146,6 +147,8 @@ void Calls::call() {
     case 15:
     case 16:
       return step(slot);
+    case 17:
+      return save_and_restore(slot);
     default:
       return prefill(slot);
   }
@@ -358,6 +361,25 @@ void Calls::read_tokens(const Slot& slot) {
     demand(std::count(out.begin(), out.end(), -7) == std::ptrdiff_t(capacity), "else nothing is written");
 }
 
+/// One session becomes another one, or stays as it is.
+void Calls::save_and_restore(Slot& slot) {
+  std::size_t size = 0;
+  demand(inlay_session_save(slot.handle, nullptr, 0, &size, nullptr) == INLAY_OK, "a state has a size");
+  std::vector<std::uint8_t> bytes(size);
+  demand(inlay_session_save(slot.handle, bytes.data(), size, &size, nullptr) == INLAY_OK, "a session is saved");
+  Slot& target = slots_[input_.below(kSlots)];
+  if (target.handle == nullptr) return;
+  Error error(input_);
+  const inlay_status status =
+      error.check(inlay_session_restore(target.handle, bytes.data(), bytes.size(), error.out()));
+  if (target.model != slot.model) return demand(status == INLAY_INVALID_STATE, "a state of another model is refused");
+  const bool fits = slot.tokens.size() <= static_cast<std::size_t>(target.context_length);
+  demand(status == (fits ? INLAY_OK : INLAY_CONTEXT_FULL), "a state is taken where it fits");
+  if (!fits) return;
+  target.tokens = Tokens(slot.tokens);
+  target.is_greedy = slot.is_greedy;
+}
+
 void Calls::check_tokens(const Slot& slot) {
   if (slot.handle == nullptr) return;
   Tokens found(slot.tokens.size() + 1);
@@ -468,7 +490,9 @@ void Calls::run_batch() {
 }
 
 void Calls::convert_text() {
-  const inlay_model* model = test_model(input_.below(2)).handle();
+  const TestModel& test = test_model(input_.below(2));
+  const inlay_model* model = test.handle();
+  const inlay_token vocab_size = test.vocab_size();
   const std::string text(input_.text(64));  // a block of its own
   const std::uint32_t flags = input_.one_in(8) ? input_.number<std::uint32_t>() : input_.byte() % 4U;
   Tokens tokens(input_.below(128), -7);
@@ -483,12 +507,12 @@ void Calls::convert_text() {
   std::string back(256, '\0');
   const inlay_status shown = error.check(inlay_detokenize(model, tokens.data(), tokens.size(), INLAY_RENDER_SPECIAL,
                                                           back.data(), back.size(), &size, error.out()));
-  const bool are_tokens = are_in_vocabulary(tokens, 12);
+  const bool are_tokens = are_in_vocabulary(tokens, vocab_size);
   demand(are_tokens == (shown != INLAY_INVALID_ARGUMENT), "tokens of the vocabulary have a text");
   const inlay_token token = input_.number<inlay_token>() % 20;
   const inlay_status piece =
       error.check(inlay_token_piece(model, token, INLAY_NO_FLAGS, back.data(), back.size(), &size, error.out()));
-  demand((piece == INLAY_OK) == (token >= 0 && token < 12), "a token of the vocabulary has a piece");
+  demand((piece == INLAY_OK) == (token >= 0 && token < vocab_size), "a token of the vocabulary has a piece");
 }
 
 /// Every pointer that must be there, missing in turn.

@@ -45,8 +45,8 @@ void read_all(const gguf::File& file) {
   sink = sum;
 }
 
-void use_tokenizer(const gguf::File& file) {
-  const auto loaded = load_tokenizer(file);
+void use_tokenizer(const gguf::File& file, std::size_t n_rows) {
+  const auto loaded = load_tokenizer(file, n_rows);
   if (!loaded.ok()) return check_refusal(loaded.status());
   const Tokenizer tokenizer(*loaded);
   const auto tokens = tokenizer.encode("hello [x]<s> wor\xFFld", {AddSpecial::kYes, ParseSpecial::kYes});
@@ -108,8 +108,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto file = gguf::File::parse(std::as_bytes(std::span(data, size)));
   if (!file.ok()) return check_refusal(file.status()), 0;
   read_all(*file);
-  use_tokenizer(*file);
   const auto plan = make_plan(*file);
+  use_tokenizer(*file, plan.ok() ? static_cast<std::size_t>(plan->spec.vocab_size) : 0);
   if (!plan.ok()) return check_refusal(plan.status()), 0;
   run(*plan, size);
   return 0;

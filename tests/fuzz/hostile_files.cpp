@@ -182,6 +182,8 @@ std::vector<HostileFile> absurd_shapes() {
 
 Bytes sound_file() { return small_file({}); }
 
+Bytes padded_file() { return small_file({.vocab_rows = 14}); }
+
 std::vector<HostileFile> hostile_files() {
   std::vector<HostileFile> files = wrapped_sizes();
   append(files, confused_elements());

@@ -22,4 +22,7 @@ std::vector<HostileFile> hostile_files();
 /// The model that they are made from, undamaged.
 std::vector<std::byte> sound_file();
 
+/// The same with an embedding of 14 rows for the 12 tokens.
+std::vector<std::byte> padded_file();
+
 }  // namespace inlay::fuzz

@@ -15,6 +15,7 @@ extern "C" {
 int fuzz_gguf(const std::uint8_t* data, std::size_t size);
 int fuzz_tokenizer(const std::uint8_t* data, std::size_t size);
 int fuzz_c_api(const std::uint8_t* data, std::size_t size);
+int fuzz_state(const std::uint8_t* data, std::size_t size);
 }
 
 namespace {
@@ -24,7 +25,8 @@ struct Target {
   int (*run)(const std::uint8_t* data, std::size_t size);
 };
 
-constexpr Target kTargets[] = {{"gguf", fuzz_gguf}, {"tokenizer", fuzz_tokenizer}, {"c_api", fuzz_c_api}};
+constexpr Target kTargets[] = {
+    {"gguf", fuzz_gguf}, {"tokenizer", fuzz_tokenizer}, {"c_api", fuzz_c_api}, {"state", fuzz_state}};
 
 /// A vector of its own size: the sanitizer sees its end.
 std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
@@ -49,6 +51,7 @@ int replay(const std::filesystem::path& corpus) {
   for (const Target& target : kTargets) {
     const std::size_t n = replay_folder(target, corpus / target.name);
     std::printf("%s: %zu inputs of its corpus ran\n", target.name, n);
+    std::fflush(stdout);  // what ran is seen also when the next target ends the process
     if (n == 0) status = 1;
   }
   const auto files = inlay::fuzz::hostile_files();

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 
 seconds=${1:-15}
 build=build/fuzz
-targets=(gguf tokenizer c_api)
+targets=(gguf tokenizer c_api state)
 
 probe='extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'
 if ! clang++ -x c++ -fsanitize=fuzzer -o /dev/null - <<<"$probe" 2>/dev/null; then

@@ -32,6 +32,32 @@ TEST_CASE("every hostile file is refused by a message that names the thing") {
   MESSAGE("refused " << files.size() << " files, each with its message");
 }
 
+TEST_CASE("rows of the embedding without a token are tokens without text") {
+  const test::TempDir dir;
+  const auto model = Model::open(dir.write("padded.gguf", fuzz::padded_file()), {.threads = 1});
+  REQUIRE_MESSAGE(model.ok(), model.status().message());
+  const Tokenizer tokenizer = model->tokenizer();
+  CHECK(model->info().vocab_size == 14);
+  CHECK(tokenizer.vocab_size() == 14);
+  REQUIRE(tokenizer.decode({12, 13}, RenderSpecial::kYes).ok());
+  for (const TokenId token : {12, 13}) CHECK(*tokenizer.piece(token, RenderSpecial::kYes) == "");
+  CHECK(*tokenizer.decode({4, 12, 5, 13}) == "he");
+  CHECK(tokenizer.piece(14).code() == StatusCode::kInvalidArgument);
+
+  // A generation that chooses one goes on: every token is drawn with nearly the same probability here.
+  auto session = Session::create(*model, {.sampling = {.temperature = 1e6F, .seed = 5}});
+  REQUIRE(session.ok());
+  REQUIRE(session->prefill(std::vector<TokenId>{1}).ok());
+  int n_without_text = 0;
+  for (int i = 0; i < 100; ++i) {
+    const auto generation = session->generate({.max_tokens = 2});
+    REQUIRE_MESSAGE(generation.ok(), generation.status().message());
+    for (const TokenId token : generation->tokens) n_without_text += token >= 12 ? 1 : 0;
+  }
+  CHECK(n_without_text > 5);
+  MESSAGE(n_without_text << " generated tokens had no text");
+}
+
 /// A text this long is refused by its size alone: nothing reads it.
 TEST_CASE("a text whose tokens 32 bits could not count is refused before it is read") {
   const test::TempDir dir;

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
     write_models(folder / "gguf");
     write_decisions(folder / "tokenizer");
     write_decisions(folder / "c_api");
+    write_decisions(folder / "state");
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "write_fuzz_seeds: %s\n", error.what());
