@@ -3,7 +3,7 @@
 # Usage: cmake/install_packages.sh build|ci      (build: library, examples, tests, benchmarks; ci: the checkers as well)
 set -euo pipefail
 
-# package and how to notice that it is there: a command, or a header
+# package and how to notice that it is there: a command, a header, or a library of clang's
 packages=(
   g++=c++ cmake=cmake ninja-build=ninja pkg-config=pkg-config python3=python3 python3-pip=pip3
   libpcre2-dev=pcre2.h libxxhash-dev=xxhash.h libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp
@@ -11,12 +11,15 @@ packages=(
 )
 if [ "${1:-build}" = ci ]; then
   packages+=(clang=clang++ clang-format=clang-format clang-tidy=clang-tidy gcovr=gcovr ccache=ccache
-             abigail-tools=abidiff dpkg-dev=dpkg-shlibdeps file=file)
+             abigail-tools=abidiff dpkg-dev=dpkg-shlibdeps file=file
+             doxygen=doxygen golang-go=go cargo=cargo rustc=rustc
+             libclang-rt-14-dev='libclang_rt.fuzzer-*.a')  # libFuzzer, and the sanitizers for clang
 fi
 
 is_present() {
   case $1 in
     *.h | *.hpp) [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ] ;;
+    *.a) compgen -G "/usr/lib/llvm-*/lib/clang/*/lib/*/$1" >/dev/null ;;
     *) command -v "$1" >/dev/null ;;
   esac
 }

@@ -65,7 +65,7 @@ INLAY_C_API const char* inlay_version_string(void);
 /* Numbers are never reused; new ones may be appended, so handle those that you do not know as a failure. */
 typedef int32_t inlay_status;
 enum {
-  INLAY_OK = 0,
+  INLAY_OK = 0,                /* success */
   INLAY_INVALID_ARGUMENT = 1,  /* the caller passed something the call cannot accept */
   INLAY_NOT_FOUND = 2,         /* a file, metadata key or device does not exist */
   INLAY_IO_ERROR = 3,          /* the operating system refused to read or write */
@@ -92,6 +92,7 @@ INLAY_C_API inlay_status inlay_error_status(const inlay_error* error);
 /* The message, ending with a zero byte; never NULL or empty. Lives as long as `error` (static storage for NULL). */
 INLAY_C_API const char* inlay_error_message(const inlay_error* error);
 
+/* Frees it, and its message with it. */
 INLAY_C_API void inlay_error_free(inlay_error* error);
 
 /* ---- Small types --------------------------------------------------------------------------------------------- */
@@ -103,6 +104,7 @@ typedef int32_t inlay_token;
 typedef int32_t inlay_flow;
 enum { INLAY_CONTINUE = 0, INLAY_STOP = 1 };
 
+/* How much a message matters. */
 typedef int32_t inlay_log_level;
 enum { INLAY_LOG_DEBUG = 0, INLAY_LOG_INFO = 1, INLAY_LOG_WARNING = 2, INLAY_LOG_ERROR = 3 };
 
@@ -133,16 +135,18 @@ typedef inlay_flow (*inlay_read_fn)(void* user_data, uint64_t offset, void* out,
 
 /* ---- Devices ------------------------------------------------------------------------------------------------- */
 
+/* What runs a model. */
 typedef int32_t inlay_device_kind;
 enum { INLAY_DEVICE_CPU = 0, INLAY_DEVICE_CUDA = 1 };
 
+/* One device that this library can use on this machine. */
 typedef struct inlay_device_info {
   size_t struct_size;
-  inlay_device_kind kind;
-  int32_t index;         /* among the devices of its kind */
-  uint64_t memory_bytes; /* total; 0 when unknown */
-  char name[128];        /* for instance "NVIDIA H200"; ends with a zero byte, cut off when longer */
-  char isa[32];          /* CPU: the kernels in use ("avx2"); CUDA: "sm_90" */
+  inlay_device_kind kind; /* what `index` counts */
+  int32_t index;          /* among the devices of its kind */
+  uint64_t memory_bytes;  /* total; 0 when unknown */
+  char name[128];         /* for instance "NVIDIA H200"; ends with a zero byte, cut off when longer */
+  char isa[32];           /* CPU: the kernels in use ("avx2"); CUDA: "sm_90" */
 } inlay_device_info;
 
 /* How many devices this library can use on this machine: at least one, the CPU, which comes first. */
@@ -166,6 +170,7 @@ enum { INLAY_KV_F16 = 0, INLAY_KV_Q8_0 = 1 };
 typedef int32_t inlay_weight_layout;
 enum { INLAY_WEIGHTS_REPACKED = 0, INLAY_WEIGHTS_AS_IN_FILE = 1 };
 
+/* How a model is opened. */
 typedef struct inlay_model_options {
   size_t struct_size;
   inlay_device_kind device; /* INLAY_DEVICE_CPU */
@@ -175,17 +180,17 @@ typedef struct inlay_model_options {
   const char*
       cpu_isa; /* NULL or the kernels to use: "generic", "avx2", "avx512", "amx"; INLAY_UNSUPPORTED if missing */
   inlay_progress_fn progress; /* NULL; of opening. INLAY_STOP ends it with INLAY_CANCELLED */
-  void* progress_user_data;
-  inlay_log_fn log; /* NULL. Like parallel_for, it and its user data must outlive the model and its sessions */
-  void* log_user_data;
+  void* progress_user_data;   /* NULL; passed to it */
+  inlay_log_fn log;    /* NULL. Like parallel_for, it and its user data must outlive the model and its sessions */
+  void* log_user_data; /* NULL; passed to it */
   inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
-  void* parallel_for_user_data;
-  inlay_kv_format kv_format;         /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
-  inlay_weight_layout weight_layout; /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
+  void* parallel_for_user_data;       /* NULL; passed to it */
+  inlay_kv_format kv_format;          /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
+  inlay_weight_layout weight_layout;  /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
   inlay_allocate_fn allocate; /* NULL: the system's memory. Both or none; they and their user data must outlive the
                                  model and its sessions */
   inlay_release_fn release;   /* NULL */
-  void* allocator_user_data;
+  void* allocator_user_data;  /* NULL; passed to both */
 } inlay_model_options;
 
 /* Fills the first `struct_size` bytes with the defaults: pass sizeof(inlay_model_options). The same holds for every
@@ -202,12 +207,13 @@ INLAY_C_API inlay_status inlay_model_open(const char* path, const inlay_model_op
  * `read` is set. */
 typedef struct inlay_model_source {
   size_t struct_size;
-  const void* data;   /* NULL; used in place: must stay, unchanged, while the model or a session of it lives */
-  inlay_read_fn read; /* NULL; read once, into memory of the library's own */
-  void* read_user_data;
-  uint64_t size; /* of the file, in bytes */
+  const void* data;     /* NULL; used in place: must stay, unchanged, while the model or a session of it lives */
+  inlay_read_fn read;   /* NULL; read once, into memory of the library's own */
+  void* read_user_data; /* NULL; passed to it */
+  uint64_t size;        /* of the file, in bytes */
 } inlay_model_source;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_model_source_init(inlay_model_source* source, size_t struct_size);
 
 /* The same as inlay_model_open. */
@@ -239,25 +245,26 @@ INLAY_C_API inlay_status inlay_model_estimate_source(const inlay_model_source* s
 /* Names and sizes read from the file. The strings end with a zero byte and live as long as the model handle. */
 typedef struct inlay_model_info {
   size_t struct_size;
-  const char* architecture; /* "llama" */
-  const char* name;         /* may be empty */
-  const char* quantization; /* the format that holds most weight bytes, "Q4_K" */
-  uint64_t parameters;      /* number of weights */
-  uint64_t file_bytes;
-  int32_t vocab_size;
-  int32_t context_length; /* what the model was trained for, in tokens */
-  int32_t n_layers;
-  int32_t embedding_length;
-  int32_t feed_forward_length;
-  int32_t n_heads;
-  int32_t n_kv_heads;
-  int32_t head_size;
-  inlay_token bos_token; /* begin of sequence; -1: none */
-  inlay_token eos_token; /* end of sequence; -1: none */
-  int32_t threads;       /* CPU threads that a forward pass uses */
-  int32_t reserved;      /* 0 */
+  const char* architecture;    /* "llama" */
+  const char* name;            /* may be empty */
+  const char* quantization;    /* the format that holds most weight bytes, "Q4_K" */
+  uint64_t parameters;         /* number of weights */
+  uint64_t file_bytes;         /* size of the file */
+  int32_t vocab_size;          /* number of token ids */
+  int32_t context_length;      /* what the model was trained for, in tokens */
+  int32_t n_layers;            /* each with attention and feed-forward */
+  int32_t embedding_length;    /* values of a token between layers */
+  int32_t feed_forward_length; /* values inside a feed-forward step */
+  int32_t n_heads;             /* of queries */
+  int32_t n_kv_heads;          /* of keys and of values */
+  int32_t head_size;           /* values of a head */
+  inlay_token bos_token;       /* begin of sequence; -1: none */
+  inlay_token eos_token;       /* end of sequence; -1: none */
+  int32_t threads;             /* CPU threads that a forward pass uses */
+  int32_t reserved;            /* 0 */
 } inlay_model_info;
 
+/* Fills *info. */
 INLAY_C_API inlay_status inlay_model_get_info(const inlay_model* model, inlay_model_info* info, inlay_error** error);
 
 /* The device that the model runs on. */
@@ -281,7 +288,7 @@ enum {
   INLAY_ADD_SPECIAL = 1,    /* tokenize: add the tokens that the model wants around a text (begin of sequence ...) */
   INLAY_PARSE_SPECIAL = 2,  /* tokenize: "<|im_start|>" and the like become the token of that name, not plain text */
   INLAY_RENDER_SPECIAL = 4, /* detokenize, piece: show control tokens */
-  INLAY_NO_FLAGS = 0
+  INLAY_NO_FLAGS = 0        /* none of them */
 };
 
 /* Token ids of `text`, which may hold any bytes. `flags`: INLAY_ADD_SPECIAL | INLAY_PARSE_SPECIAL; any other bit is
@@ -320,6 +327,7 @@ typedef struct inlay_sampling_options {
   int32_t penalty_window;   /* 64: how many recent tokens the penalties look at; -1: all of the session */
 } inlay_sampling_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_sampling_options_init(inlay_sampling_options* options, size_t struct_size);
 
 /* ---- Sessions ------------------------------------------------------------------------------------------------ */
@@ -327,6 +335,7 @@ INLAY_C_API void inlay_sampling_options_init(inlay_sampling_options* options, si
 /* One sequence of tokens and its KV cache. */
 typedef struct inlay_session inlay_session;
 
+/* How long a sequence may get, and how its tokens are chosen. */
 typedef struct inlay_session_options {
   size_t struct_size;
   const inlay_sampling_options* sampling; /* NULL: greedy. Read during the call only */
@@ -334,6 +343,7 @@ typedef struct inlay_session_options {
   int32_t reserved;                       /* 0 */
 } inlay_session_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_session_options_init(inlay_session_options* options, size_t struct_size);
 
 /* `options` may be NULL: defaults. Free *session with inlay_session_free. INLAY_INVALID_ARGUMENT for absurd options,
@@ -341,6 +351,7 @@ INLAY_C_API void inlay_session_options_init(inlay_session_options* options, size
 INLAY_C_API inlay_status inlay_session_create(const inlay_model* model, const inlay_session_options* options,
                                               inlay_session** session, inlay_error** error);
 
+/* Frees the session and its part of the KV cache. */
 INLAY_C_API void inlay_session_free(inlay_session* session);
 
 /* Appends tokens and evaluates them. On failure the session is as before. INLAY_CONTEXT_FULL, INLAY_CANCELLED,
@@ -397,27 +408,30 @@ INLAY_C_API void inlay_session_cancel(inlay_session* session);
 
 /* ---- Generating ---------------------------------------------------------------------------------------------- */
 
+/* Why a generation has ended. */
 typedef int32_t inlay_finish_reason;
 enum {
   INLAY_FINISH_END_OF_GENERATION = 0, /* the model produced an end token, which is not part of the result */
-  INLAY_FINISH_MAX_TOKENS = 1,
-  INLAY_FINISH_CONTEXT_FULL = 2,
-  INLAY_FINISH_STOPPED = 3,  /* the callback asked to stop */
-  INLAY_FINISH_CANCELLED = 4 /* inlay_session_cancel */
+  INLAY_FINISH_MAX_TOKENS = 1,        /* as many as `max_tokens` are there */
+  INLAY_FINISH_CONTEXT_FULL = 2,      /* the session holds as many tokens as it can */
+  INLAY_FINISH_STOPPED = 3,           /* the callback asked to stop */
+  INLAY_FINISH_CANCELLED = 4          /* inlay_session_cancel */
 };
 
 /* Receives text as it becomes complete UTF-8, on the calling thread. `text` may be empty while a character is
  * unfinished; the rest of it comes at the end with `token` -1. Valid during the call only. */
 typedef inlay_flow (*inlay_token_fn)(void* user_data, inlay_token token, const char* text, size_t text_size);
 
+/* When a generation ends, and who watches it. */
 typedef struct inlay_generate_options {
   size_t struct_size;
-  inlay_token_fn on_token; /* NULL */
-  void* on_token_user_data;
-  int32_t max_tokens; /* 256 */
-  int32_t reserved;   /* 0 */
+  inlay_token_fn on_token;  /* NULL */
+  void* on_token_user_data; /* NULL; passed to it */
+  int32_t max_tokens;       /* 256 */
+  int32_t reserved;         /* 0 */
 } inlay_generate_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_generate_options_init(inlay_generate_options* options, size_t struct_size);
 
 /* What a generation produced. Immutable. */
@@ -440,6 +454,7 @@ INLAY_C_API const inlay_token* inlay_generation_tokens(const inlay_generation* g
 /* Why it ended. INLAY_FINISH_CANCELLED for NULL. */
 INLAY_C_API inlay_finish_reason inlay_generation_finish_reason(const inlay_generation* generation);
 
+/* Frees it, and its text and tokens with it. */
 INLAY_C_API void inlay_generation_free(inlay_generation* generation);
 
 /* ---- Several sessions in one forward pass -------------------------------------------------------------------- */
@@ -448,8 +463,10 @@ INLAY_C_API void inlay_generation_free(inlay_generation* generation);
  * would get alone. The sessions must outlive the run and must not be used elsewhere during it. */
 typedef struct inlay_batch inlay_batch;
 
+/* An empty batch. Free *batch with inlay_batch_free. */
 INLAY_C_API inlay_status inlay_batch_create(inlay_batch** batch, inlay_error** error);
 
+/* Frees the batch, not its sessions. */
 INLAY_C_API void inlay_batch_free(inlay_batch* batch);
 
 /* Queues tokens to append to `session`; they are copied. A session may be queued once a run.
@@ -468,17 +485,19 @@ INLAY_C_API inlay_status inlay_batch_run(inlay_batch* batch, inlay_token* out, s
 
 /* ---- Smaller model files ------------------------------------------------------------------------------------- */
 
+/* What to make of a file, and how. */
 typedef struct inlay_quantize_options {
   size_t struct_size;
-  const char* type;           /* NULL: must be set. What to make, one of inlay_quantize_type: "Q4_K_M" */
-  int32_t threads;            /* 0: one per core; that encode, the caller's included, 0..1024 */
-  int32_t reserved;           /* 0 */
-  inlay_progress_fn progress; /* NULL; INLAY_STOP ends the call with INLAY_CANCELLED */
-  void* progress_user_data;
+  const char* type;                   /* NULL: must be set. What to make, one of inlay_quantize_type: "Q4_K_M" */
+  int32_t threads;                    /* 0: one per core; that encode, the caller's included, 0..1024 */
+  int32_t reserved;                   /* 0 */
+  inlay_progress_fn progress;         /* NULL; INLAY_STOP ends the call with INLAY_CANCELLED */
+  void* progress_user_data;           /* NULL; passed to it */
   inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
-  void* parallel_for_user_data;
+  void* parallel_for_user_data;       /* NULL; passed to it */
 } inlay_quantize_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_quantize_options_init(inlay_quantize_options* options, size_t struct_size);
 
 /* The name of type number `index`, from the largest files to the smallest; NULL when there are no more. Static storage.

@@ -40,9 +40,10 @@ struct FileReader {
 ///   a FileReader         read once, into memory of inlay's own.
 using ModelSource = std::variant<std::string, std::span<const std::byte>, FileReader>;
 
+/// How a model is opened.
 struct ModelOptions {
-  DeviceKind device = DeviceKind::kCpu;
-  std::int32_t device_index = 0;
+  DeviceKind device = DeviceKind::kCpu;  ///< where the model runs
+  std::int32_t device_index = 0;         ///< among the devices of its kind
   std::int32_t threads =
       0;  ///< CPU threads of a forward pass, the caller's included, 0..1024; 0: one per core of the process
   ParallelFor
@@ -62,19 +63,19 @@ struct ModelOptions {
 
 /// Sizes and names read from the file. Lengths count tokens.
 struct ModelInfo {
-  std::string architecture;      ///< "llama"
-  std::string name;              ///< general.name, may be empty
-  std::string quantization;      ///< the format that holds most weight bytes, "Q4_K"
-  std::uint64_t parameters = 0;  ///< number of weights
-  std::uint64_t file_bytes = 0;
-  std::int32_t vocab_size = 0;
-  std::int32_t context_length = 0;  ///< what the model was trained for
-  std::int32_t n_layers = 0;
-  std::int32_t embedding_length = 0;
-  std::int32_t feed_forward_length = 0;
-  std::int32_t n_heads = 0;
-  std::int32_t n_kv_heads = 0;
-  std::int32_t head_size = 0;
+  std::string architecture;              ///< "llama"
+  std::string name;                      ///< general.name, may be empty
+  std::string quantization;              ///< the format that holds most weight bytes, "Q4_K"
+  std::uint64_t parameters = 0;          ///< number of weights
+  std::uint64_t file_bytes = 0;          ///< size of the file
+  std::int32_t vocab_size = 0;           ///< number of token ids
+  std::int32_t context_length = 0;       ///< what the model was trained for
+  std::int32_t n_layers = 0;             ///< each with attention and feed-forward
+  std::int32_t embedding_length = 0;     ///< values of a token between layers
+  std::int32_t feed_forward_length = 0;  ///< values inside a feed-forward step
+  std::int32_t n_heads = 0;              ///< of queries
+  std::int32_t n_kv_heads = 0;           ///< of keys and of values
+  std::int32_t head_size = 0;            ///< values of a head
 };
 
 /// Bytes that a model and one session will take on the device, known before anything is loaded.
@@ -82,6 +83,7 @@ struct MemoryEstimate {
   std::uint64_t weight_bytes = 0;      ///< CPU: with pages of the mapped file
   std::uint64_t activation_bytes = 0;  ///< work buffers of a forward pass, once per model
   std::uint64_t kv_bytes = 0;          ///< KV cache of one session of `context_length` positions
+  /// The sum of the three.
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return weight_bytes + activation_bytes + kv_bytes; }
 };
 
@@ -97,20 +99,23 @@ class INLAY_API Model {
   [[nodiscard]] static Result<MemoryEstimate> estimate(const ModelSource& source, std::int32_t context_length = 0,
                                                        const ModelOptions& options = {}) noexcept;
 
+  /// What the file says. Lives as long as this handle.
   [[nodiscard]] const ModelInfo& info() const noexcept;
   /// The keys of the file's metadata, in its order. They live as long as the model.
   [[nodiscard]] Result<std::vector<std::string_view>> metadata_keys() const noexcept;
   /// A value as text: a string as it is, numbers in decimal, "true" or "false", an array as its elements in brackets
   /// with ", " between them, its strings quoted as in JSON. kNotFound.
   [[nodiscard]] Result<std::string> metadata(std::string_view key) const noexcept;
+  /// The vocabulary, which may outlive the model.
   [[nodiscard]] Tokenizer tokenizer() const noexcept;
   /// The device that the model runs on, with the kernel table in use.
   [[nodiscard]] const DeviceInfo& device() const noexcept;
+  /// CPU threads that a forward pass uses.
   [[nodiscard]] std::int32_t threads() const noexcept;
 
   class INLAY_LOCAL Impl;
-  explicit Model(std::shared_ptr<Impl> impl) noexcept;  // made by open
-  [[nodiscard]] const std::shared_ptr<Impl>& impl() const noexcept { return impl_; }
+  explicit Model(std::shared_ptr<Impl> impl) noexcept;                                ///< made by open
+  [[nodiscard]] const std::shared_ptr<Impl>& impl() const noexcept { return impl_; }  ///< for the library itself
 
  private:
   std::shared_ptr<Impl> impl_;

@@ -11,6 +11,7 @@
 
 namespace inlay {
 
+/// What to make of a file, and how.
 struct QuantizeOptions {
   std::string type{};           ///< what to make, one of `quantize_types`: "Q4_K_M"
   std::int32_t threads = 0;     ///< that encode, the caller's included, 0..1024; 0: one per core of the process

@@ -14,7 +14,7 @@ namespace inlay {
 
 /// What kind of failure happened. The values are part of the C ABI (`inlay_status`): never renumbered, only appended.
 enum class StatusCode : std::int32_t {
-  kOk = 0,
+  kOk = 0,               ///< success
   kInvalidArgument = 1,  ///< the caller passed something the call cannot accept
   kNotFound = 2,         ///< a file, metadata key or device does not exist
   kIoError = 3,          ///< the operating system refused to read or write
@@ -35,12 +35,13 @@ INLAY_API const char* to_string(StatusCode code) noexcept;
 /// A code and, for failures, a message that names the thing that failed.
 class [[nodiscard]] Status {
  public:
-  Status() noexcept = default;  // success
+  Status() noexcept = default;  ///< success
+  /// A failure.
   Status(StatusCode code, std::string message) noexcept : code_(code), message_(std::move(message)) {}
 
-  [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::kOk; }
-  [[nodiscard]] StatusCode code() const noexcept { return code_; }
-  [[nodiscard]] const std::string& message() const noexcept { return message_; }
+  [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::kOk; }     ///< whether it is success
+  [[nodiscard]] StatusCode code() const noexcept { return code_; }                ///< what kind of failure
+  [[nodiscard]] const std::string& message() const noexcept { return message_; }  ///< what failed; empty on success
 
  private:
   StatusCode code_ = StatusCode::kOk;
@@ -52,13 +53,17 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   // NOLINTBEGIN(google-explicit-constructor): `return value;` and `return status;` are the point of the type.
+  /// Success.
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  /// A failure; `status` must not be success.
   Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {}
   // NOLINTEND(google-explicit-constructor)
 
-  [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }
-  explicit operator bool() const noexcept { return ok(); }
+  [[nodiscard]] bool ok() const noexcept { return state_.index() == 0; }  ///< whether there is a T
+  explicit operator bool() const noexcept { return ok(); }                ///< ok()
 
+  /// @{
+  /// The T. Requires `ok()`.
   [[nodiscard]] T& value() & noexcept { return *std::get_if<0>(&state_); }
   [[nodiscard]] const T& value() const& noexcept { return *std::get_if<0>(&state_); }
   [[nodiscard]] T&& value() && noexcept { return std::move(*std::get_if<0>(&state_)); }
@@ -67,10 +72,14 @@ class [[nodiscard]] Result {
   T&& operator*() && noexcept { return std::move(*this).value(); }
   T* operator->() noexcept { return &value(); }
   const T* operator->() const noexcept { return &value(); }
+  /// @}
 
+  /// @{
   /// The failure, or success when `ok()`.
   [[nodiscard]] const Status& status() const& noexcept { return ok() ? success() : *std::get_if<1>(&state_); }
   [[nodiscard]] Status status() && noexcept { return ok() ? Status() : std::move(*std::get_if<1>(&state_)); }
+  /// @}
+  /// Its code.
   [[nodiscard]] StatusCode code() const noexcept { return ok() ? StatusCode::kOk : std::get_if<1>(&state_)->code(); }
 
  private:
@@ -86,13 +95,14 @@ class [[nodiscard]] Result {
 template <>
 class [[nodiscard]] Result<void> {
  public:
-  Result() noexcept = default;
+  Result() noexcept = default;  ///< success
+  /// What `status` says.
   Result(Status status) noexcept : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
-  [[nodiscard]] bool ok() const noexcept { return status_.ok(); }
-  explicit operator bool() const noexcept { return ok(); }
-  [[nodiscard]] const Status& status() const noexcept { return status_; }
-  [[nodiscard]] StatusCode code() const noexcept { return status_.code(); }
+  [[nodiscard]] bool ok() const noexcept { return status_.ok(); }            ///< whether it is success
+  explicit operator bool() const noexcept { return ok(); }                   ///< ok()
+  [[nodiscard]] const Status& status() const noexcept { return status_; }    ///< the failure, or success
+  [[nodiscard]] StatusCode code() const noexcept { return status_.code(); }  ///< its code
 
  private:
   Status status_;

@@ -17,32 +17,36 @@
 
 namespace inlay {
 
+/// How long a sequence may get, and how its tokens are chosen.
 struct SessionOptions {
   std::int32_t context_length = 0;  ///< most tokens the session can hold; 0: what the model was trained for
-  SamplingOptions sampling{};
+  SamplingOptions sampling{};       ///< greedy by default
 };
 
+/// Why a generation has ended.
 enum class FinishReason : std::int32_t {
   kEndOfGeneration = 0,  ///< the model produced an end token (not part of the text)
-  kMaxTokens = 1,
-  kContextFull = 2,
-  kStopped = 3,    ///< the callback asked to stop
-  kCancelled = 4,  ///< Session::cancel
+  kMaxTokens = 1,        ///< as many as GenerateOptions::max_tokens are there
+  kContextFull = 2,      ///< the session holds as many tokens as it can
+  kStopped = 3,          ///< the callback asked to stop
+  kCancelled = 4,        ///< Session::cancel
 };
 
 /// Receives generated text as it becomes complete UTF-8. `text` may be empty while a character is unfinished, and holds
 /// the rest of the text with `token` -1 at the end if there is any. Valid during the call only.
 using TokenCallback = std::function<Flow(TokenId token, std::string_view text)>;
 
+/// When a generation ends, and who watches it.
 struct GenerateOptions {
-  std::int32_t max_tokens = 256;
-  TokenCallback on_token{};  ///< may be empty
+  std::int32_t max_tokens = 256;  ///< most tokens to generate
+  TokenCallback on_token{};       ///< may be empty
 };
 
+/// What a generation produced.
 struct Generation {
-  std::vector<TokenId> tokens;  ///< without the end token
-  std::string text;
-  FinishReason finish_reason = FinishReason::kMaxTokens;
+  std::vector<TokenId> tokens;                            ///< without the end token
+  std::string text;                                       ///< in UTF-8
+  FinishReason finish_reason = FinishReason::kMaxTokens;  ///< why it ended
 };
 
 /// One sequence. Movable, not copyable (`fork` copies). A session is used by one thread at a time, except `cancel`;
@@ -52,7 +56,9 @@ class INLAY_API Session {
   /// kInvalidArgument for absurd options, kOutOfMemory when the KV cache cannot be reserved.
   [[nodiscard]] static Result<Session> create(const Model& model, const SessionOptions& options = {}) noexcept;
 
+  /// What was moved from may only be assigned to or destroyed.
   Session(Session&&) noexcept;
+  /// As the constructor.
   Session& operator=(Session&&) noexcept;
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -98,9 +104,9 @@ class INLAY_API Session {
 
   /// All tokens so far.
   [[nodiscard]] std::span<const TokenId> tokens() const noexcept;
-  [[nodiscard]] std::int32_t size() const noexcept;
-  [[nodiscard]] std::int32_t context_length() const noexcept;
-  [[nodiscard]] Model model() const noexcept;
+  [[nodiscard]] std::int32_t size() const noexcept;            ///< their number
+  [[nodiscard]] std::int32_t context_length() const noexcept;  ///< the most tokens that the session can hold
+  [[nodiscard]] Model model() const noexcept;                  ///< another handle of its model
 
   /// Ends the call that runs on this session, or the next one, with kCancelled. From any thread. A running call ends
   /// after at most one step of one layer (such as its feed-forward matrices) over `ModelOptions::batch_rows` rows on
@@ -108,8 +114,8 @@ class INLAY_API Session {
   void cancel() noexcept;
 
   class INLAY_LOCAL Impl;
-  explicit Session(std::unique_ptr<Impl> impl) noexcept;  // made by create and fork
-  [[nodiscard]] Impl* impl() const noexcept { return impl_.get(); }
+  explicit Session(std::unique_ptr<Impl> impl) noexcept;             ///< made by create and fork
+  [[nodiscard]] Impl* impl() const noexcept { return impl_.get(); }  ///< for the library itself
 
  private:
   std::unique_ptr<Impl> impl_;

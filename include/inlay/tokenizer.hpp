@@ -20,9 +20,10 @@ enum class ParseSpecial : std::int32_t { kNo = 0, kYes = 1 };
 /// Whether control tokens appear in decoded text.
 enum class RenderSpecial : std::int32_t { kNo = 0, kYes = 1 };
 
+/// What becomes of special tokens.
 struct EncodeOptions {
-  AddSpecial add_special = AddSpecial::kYes;
-  ParseSpecial parse_special = ParseSpecial::kNo;
+  AddSpecial add_special = AddSpecial::kYes;       ///< around the text
+  ParseSpecial parse_special = ParseSpecial::kNo;  ///< inside it
 };
 
 /// The vocabulary of a model. A cheap handle that keeps the vocabulary alive. Every call is thread-safe.
@@ -43,14 +44,14 @@ class INLAY_API Tokenizer {
   /// vocabulary.
   [[nodiscard]] Result<std::string> piece(TokenId token, RenderSpecial special = RenderSpecial::kNo) const noexcept;
 
-  [[nodiscard]] std::int32_t vocab_size() const noexcept;
-  [[nodiscard]] TokenId bos() const noexcept;  ///< begin of sequence; -1: none
-  [[nodiscard]] TokenId eos() const noexcept;  ///< end of sequence; -1: none
+  [[nodiscard]] std::int32_t vocab_size() const noexcept;  ///< number of token ids
+  [[nodiscard]] TokenId bos() const noexcept;              ///< begin of sequence; -1: none
+  [[nodiscard]] TokenId eos() const noexcept;              ///< end of sequence; -1: none
   /// True for every token that ends a generation (end of sequence, end of turn, end of text).
   [[nodiscard]] bool is_end_of_generation(TokenId token) const noexcept;
 
   class INLAY_LOCAL Impl;
-  explicit Tokenizer(std::shared_ptr<const Impl> impl) noexcept;  // made by Model
+  explicit Tokenizer(std::shared_ptr<const Impl> impl) noexcept;  ///< made by Model
 
  private:
   std::shared_ptr<const Impl> impl_;

@@ -23,6 +23,7 @@ enum class Flow : std::int32_t { kContinue = 0, kStop = 1 };
 /// Reports progress of a long call. `fraction` grows from 0 to 1. Called on the calling thread.
 using ProgressCallback = std::function<Flow(float fraction)>;
 
+/// How much a message matters.
 enum class LogLevel : std::int32_t { kDebug = 0, kInfo = 1, kWarning = 2, kError = 3 };
 
 /// Receives what inlay would like to say; without one it says nothing. `message` is valid during the call only.

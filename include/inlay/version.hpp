@@ -3,9 +3,12 @@
 
 #include <inlay/export.hpp>
 
+/// @{
+/// Of these headers. Below 1.0, the C++ API may break with the minor version.
 #define INLAY_VERSION_MAJOR 0
 #define INLAY_VERSION_MINOR 1
 #define INLAY_VERSION_PATCH 0
+/// @}
 
 namespace inlay {
 

@@ -20,17 +20,17 @@ Status io_failure(const std::string& path, int error) {
 Result<PartFile> PartFile::create(const std::string& path) {
   constexpr int kAttempts = 100;  // other writers of the same path may own the first names
   int error = EEXIST;
+  PartFile file(path);
   for (int i = 0; i < kAttempts && error == EEXIST; ++i) {
-    std::string part = path + ".part" + std::to_string(i);
-    const int descriptor = ::open(part.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor >= 0) return PartFile(path, std::move(part), descriptor);
+    file.part_ = path + ".part" + std::to_string(i);
+    file.descriptor_ = ::open(file.part_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file.descriptor_ >= 0) return file;  // nothing from here on fails and leaves the file behind
     error = errno;
   }
   return io_failure(path, error);
 }
 
-PartFile::PartFile(std::string path, std::string part, int descriptor) noexcept
-    : path_(std::move(path)), part_(std::move(part)), descriptor_(descriptor) {}
+PartFile::PartFile(std::string path) noexcept : path_(std::move(path)) {}
 
 PartFile::PartFile(PartFile&& other) noexcept
     : path_(std::move(other.path_)),

@@ -27,7 +27,7 @@ class PartFile {
   Result<void> rename();
 
  private:
-  PartFile(std::string path, std::string part, int descriptor) noexcept;
+  explicit PartFile(std::string path) noexcept;
 
   std::string path_;
   std::string part_;

@@ -164,7 +164,7 @@ Result<std::shared_ptr<Model::Impl>> Model::Impl::open(const ModelSource& source
   impl->device = std::move(device);
   impl->log = Logger(options.log);
 
-  auto tokenizer = load_tokenizer(impl->gguf);
+  auto tokenizer = load_tokenizer(impl->gguf, static_cast<std::size_t>(impl->plan.spec.vocab_size));
   if (!tokenizer.ok()) return in_file(impl->file, tokenizer.status());
   impl->tokenizer = *std::move(tokenizer);
   const auto vocabulary = check_vocabulary(Tokenizer(impl->tokenizer), impl->plan.spec);

@@ -70,10 +70,21 @@ Result<VocabData> read_vocab_data(const gguf::File& file) {
   return data;
 }
 
+/// Adds unused tokens without text. Lists of different lengths contradict each other: they stay, to be refused as such.
+void pad(VocabData& data, std::size_t size) {
+  const std::size_t listed = data.pieces.size();
+  if (listed == 0 || listed >= size) return;
+  if ((data.types && data.types->size() != listed) || (data.scores && data.scores->size() != listed)) return;
+  data.pieces.resize(size);
+  if (data.types) data.types->resize(size, static_cast<std::int64_t>(TokenKind::kUnused));
+  if (data.scores) data.scores->resize(size);
+}
+
 }  // namespace
 
-Result<std::shared_ptr<const Tokenizer::Impl>> load_tokenizer(const gguf::File& file) {
-  INLAY_TRY_ASSIGN(const VocabData data, read_vocab_data(file));
+Result<std::shared_ptr<const Tokenizer::Impl>> load_tokenizer(const gguf::File& file, std::size_t n_rows) {
+  INLAY_TRY_ASSIGN(VocabData data, read_vocab_data(file));
+  pad(data, n_rows);
   return Tokenizer::Impl::make(data);
 }
 

@@ -1,0 +1,10 @@
+# The target `reference`: pages for the C and the C++ API in <build>/reference/html, if Doxygen is there.
+find_program(INLAY_DOXYGEN doxygen)
+find_package(Python3 COMPONENTS Interpreter)
+set(INLAY_REFERENCE_DIR ${PROJECT_BINARY_DIR}/reference)
+set(INLAY_DOXYFILE ${PROJECT_BINARY_DIR}/Doxyfile)
+configure_file(cmake/Doxyfile.in ${INLAY_DOXYFILE} @ONLY)
+if(INLAY_DOXYGEN AND Python3_FOUND)
+  file(MAKE_DIRECTORY ${INLAY_REFERENCE_DIR})
+  add_custom_target(reference COMMAND ${INLAY_DOXYGEN} ${INLAY_DOXYFILE} VERBATIM)
+endif()

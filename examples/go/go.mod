@@ -1,0 +1,3 @@
+module example.com/inlay
+
+go 1.19

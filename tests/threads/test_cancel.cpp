@@ -1,0 +1,116 @@
+// Cancelling from another thread: that it works, and how long it takes.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "runtime/sessions.hpp"
+
+namespace {
+
+using namespace inlay;
+using namespace inlay::test;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// A model whose prompt takes a while, in one forward pass: 8 layers are 42 steps.
+class SlowModel {
+ public:
+  SlowModel() {
+    TinyModelOptions options;
+    options.layers = 8;
+    options.embedding_length = 256;
+    options.feed_forward_length = 512;
+    options.context_length = 4096;
+    path = dir.write("slow.gguf", make_tiny_model(options));
+    auto opened = Model::open(path, {.threads = 2, .batch_rows = kRows});
+    REQUIRE_MESSAGE(opened.ok(), opened.status().message());
+    model.push_back(*std::move(opened));
+  }
+
+  static constexpr int kRows = 800;
+  TempDir dir;
+  std::string path;
+  std::vector<Model> model;  // one
+};
+
+TEST_CASE_FIXTURE(SlowModel,
+                  "a cancelled prompt ends within a part of its forward pass, and the session is as before") {
+  Session session = new_session(model.front());
+  const std::vector<TokenId> prompt = some_tokens(kRows);
+  const auto start = Clock::now();
+  REQUIRE(session.prefill(prompt).ok());
+  const double whole = seconds_since(start);
+  REQUIRE(session.rewind(10).ok());
+  const std::vector<TokenId> before(session.tokens().begin(), session.tokens().end());
+  const Logits logits = logits_of(session);
+
+  std::vector<double> waits;
+  for (int i = 0; i < 9; ++i) {
+    Clock::time_point cancelled;
+    std::thread other([&] {
+      std::this_thread::sleep_for(std::chrono::duration<double>(whole * (0.1 + 0.05 * i)));
+      cancelled = Clock::now();
+      session.cancel();
+    });
+    const auto done = session.prefill(std::span(prompt).first(kRows - 10));
+    const auto ended = Clock::now();
+    other.join();
+    if (done.ok()) {  // the machine was busy with other things until the prompt was done
+      REQUIRE(session.step().code() == StatusCode::kCancelled);
+      REQUIRE(session.rewind(10).ok());
+      continue;
+    }
+    REQUIRE(done.code() == StatusCode::kCancelled);
+    waits.push_back(std::chrono::duration<double>(ended - cancelled).count());
+    REQUIRE(std::equal(before.begin(), before.end(), session.tokens().begin(), session.tokens().end()));
+    REQUIRE(same_bits(logits_of(session), logits));
+  }
+  REQUIRE(waits.size() >= 3);
+  std::sort(waits.begin(), waits.end());
+  const double median = waits[waits.size() / 2];
+  MESSAGE("the pass takes " << whole * 1e3 << " ms; a cancel took " << median * 1e3 << " ms (median of " << waits.size()
+                            << "), at most " << waits.back() * 1e3);
+  CHECK(median < whole / 8);  // a whole pass would give about 0.7 of it
+}
+
+TEST_CASE_FIXTURE(SessionTest, "a generation on one thread is ended from another one") {
+  const Model model = open({.threads = 2});
+  Session session = new_session(model, {.context_length = 200000});
+  REQUIRE(session.prefill(some_tokens(5)).ok());
+  std::atomic<int> seen = 0;
+  Generation generation;
+  GenerateOptions options = {.max_tokens = 190000};
+  options.on_token = [&](TokenId, std::string_view) {
+    ++seen;
+    return Flow::kContinue;
+  };
+  REQUIRE(session.set_sampling({.temperature = 1.0F}).ok());
+  std::thread worker([&] { generation = *session.generate(options); });
+  while (seen.load() == 0) std::this_thread::yield();
+  session.cancel();
+  worker.join();
+  const bool cancelled = generation.finish_reason == FinishReason::kCancelled;
+  const bool ended = generation.finish_reason == FinishReason::kEndOfGeneration;  // by chance, before the cancel
+  CHECK((cancelled || ended));
+  MESSAGE("ended after " << generation.tokens.size() << " tokens");
+}
+
+TEST_CASE_FIXTURE(SessionTest, "opening is ended by its progress callback when another thread asks") {
+  std::atomic<bool> stop = false;
+  std::thread other([&] { stop = true; });
+  ModelOptions options = {.threads = 2};
+  options.progress = [&](float) {
+    while (!stop.load()) std::this_thread::yield();
+    return Flow::kStop;
+  };
+  CHECK(Model::open(path, options).code() == StatusCode::kCancelled);
+  other.join();
+}
+
+}  // namespace
