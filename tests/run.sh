@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a fresh clone to every test run: installs what is missing, fetches the model, builds, tests.
-# Usage: tests/run.sh [preset]      (dev, release, asan-ubsan, tsan or coverage; dev by default)
+# Usage: tests/run.sh [preset]      (dev, release, asan-ubsan or tsan; dev by default)
 # Builds the CUDA backend, too, where there is a compiler for it; its tests need a GPU and are skipped without one.
 # The last line is "N passed, N failed, N skipped". The status is 0 if none failed.
 set -euo pipefail
