@@ -65,18 +65,19 @@ INLAY_C_API const char* inlay_version_string(void);
 /* Numbers are never reused; new ones may be appended, so handle those that you do not know as a failure. */
 typedef int32_t inlay_status;
 enum {
-  INLAY_OK = 0,
-  INLAY_INVALID_ARGUMENT = 1, /* the caller passed something the call cannot accept */
-  INLAY_NOT_FOUND = 2,        /* a file, metadata key or device does not exist */
-  INLAY_IO_ERROR = 3,         /* the operating system refused to read or write */
-  INLAY_INVALID_MODEL = 4,    /* the model file is damaged, truncated or contradicts itself */
-  INLAY_UNSUPPORTED = 5,      /* well formed, but this version of inlay cannot run it */
-  INLAY_OUT_OF_MEMORY = 6,    /* host or device memory could not be had */
-  INLAY_CONTEXT_FULL = 7,     /* the tokens do not fit into the session's context */
-  INLAY_CANCELLED = 8,        /* the caller asked to stop */
-  INLAY_DEVICE_ERROR = 9,     /* a device or its driver failed */
-  INLAY_INTERNAL = 10,        /* a broken promise inside inlay; please report it */
-  INLAY_BUFFER_TOO_SMALL = 11 /* the result does not fit into `capacity` elements; `size` says how many it takes */
+  INLAY_OK = 0,                /* success */
+  INLAY_INVALID_ARGUMENT = 1,  /* the caller passed something the call cannot accept */
+  INLAY_NOT_FOUND = 2,         /* a file, metadata key or device does not exist */
+  INLAY_IO_ERROR = 3,          /* the operating system refused to read or write */
+  INLAY_INVALID_MODEL = 4,     /* the model file is damaged, truncated or contradicts itself */
+  INLAY_UNSUPPORTED = 5,       /* well formed, but this version of inlay cannot run it */
+  INLAY_OUT_OF_MEMORY = 6,     /* host or device memory could not be had */
+  INLAY_CONTEXT_FULL = 7,      /* the tokens do not fit into the session's context */
+  INLAY_CANCELLED = 8,         /* the caller asked to stop */
+  INLAY_DEVICE_ERROR = 9,      /* a device or its driver failed */
+  INLAY_INTERNAL = 10,         /* a broken promise inside inlay; please report it */
+  INLAY_BUFFER_TOO_SMALL = 11, /* the result does not fit into `capacity` elements; `size` says how many it takes */
+  INLAY_INVALID_STATE = 12     /* a saved session is damaged, or does not belong to this model */
 };
 
 /* A name of the status such as "context full". Never NULL, static storage. */
@@ -91,6 +92,7 @@ INLAY_C_API inlay_status inlay_error_status(const inlay_error* error);
 /* The message, ending with a zero byte; never NULL or empty. Lives as long as `error` (static storage for NULL). */
 INLAY_C_API const char* inlay_error_message(const inlay_error* error);
 
+/* Frees it, and its message with it. */
 INLAY_C_API void inlay_error_free(inlay_error* error);
 
 /* ---- Small types --------------------------------------------------------------------------------------------- */
@@ -102,6 +104,7 @@ typedef int32_t inlay_token;
 typedef int32_t inlay_flow;
 enum { INLAY_CONTINUE = 0, INLAY_STOP = 1 };
 
+/* How much a message matters. */
 typedef int32_t inlay_log_level;
 enum { INLAY_LOG_DEBUG = 0, INLAY_LOG_INFO = 1, INLAY_LOG_WARNING = 2, INLAY_LOG_ERROR = 3 };
 
@@ -118,18 +121,32 @@ typedef void (*inlay_task_fn)(void* task_data, int32_t index);
  * when all have ended. A task never blocks on another one. */
 typedef void (*inlay_parallel_for_fn)(void* user_data, int32_t count, inlay_task_fn task, void* task_data);
 
+/* The host's memory for what is large on the CPU: packed weights, work buffers, KV pages, a file that an inlay_read_fn
+ * reads. Small things come from operator new. Returns at least `size` (> 0) bytes at a multiple of `alignment` (a power
+ * of two), or NULL, which becomes INLAY_OUT_OF_MEMORY. From any thread that is inside a call. */
+typedef void* (*inlay_allocate_fn)(void* user_data, size_t size, size_t alignment);
+
+/* Takes back what inlay_allocate_fn gave for the same size and alignment; also while handles are freed. */
+typedef void (*inlay_release_fn)(void* user_data, void* memory, size_t size, size_t alignment);
+
+/* Fills out[0 ... size) with a file's bytes from `offset` on. INLAY_STOP: they cannot be had, and the call ends with
+ * INLAY_IO_ERROR. Never asks beyond the file's size. On the calling thread, during the call only. */
+typedef inlay_flow (*inlay_read_fn)(void* user_data, uint64_t offset, void* out, size_t size);
+
 /* ---- Devices ------------------------------------------------------------------------------------------------- */
 
+/* What runs a model. */
 typedef int32_t inlay_device_kind;
 enum { INLAY_DEVICE_CPU = 0, INLAY_DEVICE_CUDA = 1 };
 
+/* One device that this library can use on this machine. */
 typedef struct inlay_device_info {
   size_t struct_size;
-  inlay_device_kind kind;
-  int32_t index;         /* among the devices of its kind */
-  uint64_t memory_bytes; /* total; 0 when unknown */
-  char name[128];        /* for instance "NVIDIA H200"; ends with a zero byte, cut off when longer */
-  char isa[32];          /* CPU: the kernels in use ("avx2"); CUDA: "sm_90" */
+  inlay_device_kind kind; /* what `index` counts */
+  int32_t index;          /* among the devices of its kind */
+  uint64_t memory_bytes;  /* total; 0 when unknown */
+  char name[128];         /* for instance "NVIDIA H200"; ends with a zero byte, cut off when longer */
+  char isa[32];           /* CPU: the kernels in use ("avx2"); CUDA: "sm_90" */
 } inlay_device_info;
 
 /* How many devices this library can use on this machine: at least one, the CPU, which comes first. */
@@ -153,6 +170,7 @@ enum { INLAY_KV_F16 = 0, INLAY_KV_Q8_0 = 1 };
 typedef int32_t inlay_weight_layout;
 enum { INLAY_WEIGHTS_REPACKED = 0, INLAY_WEIGHTS_AS_IN_FILE = 1 };
 
+/* How a model is opened. */
 typedef struct inlay_model_options {
   size_t struct_size;
   inlay_device_kind device; /* INLAY_DEVICE_CPU */
@@ -162,13 +180,17 @@ typedef struct inlay_model_options {
   const char*
       cpu_isa; /* NULL or the kernels to use: "generic", "avx2", "avx512", "amx"; INLAY_UNSUPPORTED if missing */
   inlay_progress_fn progress; /* NULL; of opening. INLAY_STOP ends it with INLAY_CANCELLED */
-  void* progress_user_data;
-  inlay_log_fn log; /* NULL. Like parallel_for, it and its user data must outlive the model and its sessions */
-  void* log_user_data;
+  void* progress_user_data;   /* NULL; passed to it */
+  inlay_log_fn log;    /* NULL. Like parallel_for, it and its user data must outlive the model and its sessions */
+  void* log_user_data; /* NULL; passed to it */
   inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
-  void* parallel_for_user_data;
-  inlay_kv_format kv_format;         /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
-  inlay_weight_layout weight_layout; /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
+  void* parallel_for_user_data;       /* NULL; passed to it */
+  inlay_kv_format kv_format;          /* INLAY_KV_F16; Q8_0: INLAY_UNSUPPORTED if the head size is no multiple of 32 */
+  inlay_weight_layout weight_layout;  /* INLAY_WEIGHTS_REPACKED; the results are the same, bit for bit */
+  inlay_allocate_fn allocate; /* NULL: the system's memory. Both or none; they and their user data must outlive the
+                                 model and its sessions */
+  inlay_release_fn release;   /* NULL */
+  void* allocator_user_data;  /* NULL; passed to both */
 } inlay_model_options;
 
 /* Fills the first `struct_size` bytes with the defaults: pass sizeof(inlay_model_options). The same holds for every
@@ -181,13 +203,30 @@ INLAY_C_API void inlay_model_options_init(inlay_model_options* options, size_t s
 INLAY_C_API inlay_status inlay_model_open(const char* path, const inlay_model_options* options, inlay_model** model,
                                           inlay_error** error);
 
+/* Where a GGUF file is, when it has no path: in memory, or behind a function of the host. Exactly one of `data` and
+ * `read` is set. */
+typedef struct inlay_model_source {
+  size_t struct_size;
+  const void* data;     /* NULL; used in place: must stay, unchanged, while the model or a session of it lives */
+  inlay_read_fn read;   /* NULL; read once, into memory of the library's own */
+  void* read_user_data; /* NULL; passed to it */
+  uint64_t size;        /* of the file, in bytes */
+} inlay_model_source;
+
+/* Fills in the defaults: see inlay_model_options_init. */
+INLAY_C_API void inlay_model_source_init(inlay_model_source* source, size_t struct_size);
+
+/* The same as inlay_model_open. */
+INLAY_C_API inlay_status inlay_model_open_source(const inlay_model_source* source, const inlay_model_options* options,
+                                                 inlay_model** model, inlay_error** error);
+
 /* Gives the handle up; the weights are freed with the last handle or session. */
 INLAY_C_API void inlay_model_close(inlay_model* model);
 
 /* Bytes that a model and one session take on the device. */
 typedef struct inlay_memory_estimate {
   size_t struct_size;
-  uint64_t weight_bytes;     /* CPU: memory-mapped from the file */
+  uint64_t weight_bytes;     /* CPU: with pages of the mapped file */
   uint64_t activation_bytes; /* work buffers of a forward pass, once per model */
   uint64_t kv_bytes;         /* the KV cache of one session of `context_length` positions */
 } inlay_memory_estimate;
@@ -198,32 +237,50 @@ INLAY_C_API inlay_status inlay_model_estimate(const char* path, int32_t context_
                                               const inlay_model_options* options, inlay_memory_estimate* estimate,
                                               inlay_error** error);
 
+/* The same. Of a source with `read`, little more than the header is read. */
+INLAY_C_API inlay_status inlay_model_estimate_source(const inlay_model_source* source, int32_t context_length,
+                                                     const inlay_model_options* options,
+                                                     inlay_memory_estimate* estimate, inlay_error** error);
+
 /* Names and sizes read from the file. The strings end with a zero byte and live as long as the model handle. */
 typedef struct inlay_model_info {
   size_t struct_size;
-  const char* architecture; /* "llama" */
-  const char* name;         /* may be empty */
-  const char* quantization; /* the format that holds most weight bytes, "Q4_K" */
-  uint64_t parameters;      /* number of weights */
-  uint64_t file_bytes;
-  int32_t vocab_size;
-  int32_t context_length; /* what the model was trained for, in tokens */
-  int32_t n_layers;
-  int32_t embedding_length;
-  int32_t feed_forward_length;
-  int32_t n_heads;
-  int32_t n_kv_heads;
-  int32_t head_size;
-  inlay_token bos_token; /* begin of sequence; -1: none */
-  inlay_token eos_token; /* end of sequence; -1: none */
-  int32_t threads;       /* CPU threads that a forward pass uses */
-  int32_t reserved;      /* 0 */
+  const char* architecture;    /* "llama" */
+  const char* name;            /* may be empty */
+  const char* quantization;    /* the format that holds most weight bytes, "Q4_K" */
+  uint64_t parameters;         /* number of weights */
+  uint64_t file_bytes;         /* size of the file */
+  int32_t vocab_size;          /* number of token ids */
+  int32_t context_length;      /* what the model was trained for, in tokens */
+  int32_t n_layers;            /* each with attention and feed-forward */
+  int32_t embedding_length;    /* values of a token between layers */
+  int32_t feed_forward_length; /* values inside a feed-forward step */
+  int32_t n_heads;             /* of queries */
+  int32_t n_kv_heads;          /* of keys and of values */
+  int32_t head_size;           /* values of a head */
+  inlay_token bos_token;       /* begin of sequence; -1: none */
+  inlay_token eos_token;       /* end of sequence; -1: none */
+  int32_t threads;             /* CPU threads that a forward pass uses */
+  int32_t reserved;            /* 0 */
 } inlay_model_info;
 
+/* Fills *info. */
 INLAY_C_API inlay_status inlay_model_get_info(const inlay_model* model, inlay_model_info* info, inlay_error** error);
 
 /* The device that the model runs on. */
 INLAY_C_API inlay_status inlay_model_get_device(const inlay_model* model, inlay_device_info* info, inlay_error** error);
+
+/* How many metadata keys the file has. */
+INLAY_C_API inlay_status inlay_model_metadata_count(const inlay_model* model, size_t* count, inlay_error** error);
+
+/* Key number `index`, in the file's order, in bytes without a terminator. INLAY_NOT_FOUND if there is none. */
+INLAY_C_API inlay_status inlay_model_metadata_key(const inlay_model* model, size_t index, char* out, size_t capacity,
+                                                  size_t* size, inlay_error** error);
+
+/* The value of a key as text: a string as it is, numbers in decimal, "true" or "false", an array as its elements in
+ * brackets with ", " between them, its strings quoted as in JSON. INLAY_NOT_FOUND. */
+INLAY_C_API inlay_status inlay_model_metadata(const inlay_model* model, const char* key, size_t key_size, char* out,
+                                              size_t capacity, size_t* size, inlay_error** error);
 
 /* ---- Text and tokens ----------------------------------------------------------------------------------------- */
 
@@ -231,7 +288,7 @@ enum {
   INLAY_ADD_SPECIAL = 1,    /* tokenize: add the tokens that the model wants around a text (begin of sequence ...) */
   INLAY_PARSE_SPECIAL = 2,  /* tokenize: "<|im_start|>" and the like become the token of that name, not plain text */
   INLAY_RENDER_SPECIAL = 4, /* detokenize, piece: show control tokens */
-  INLAY_NO_FLAGS = 0
+  INLAY_NO_FLAGS = 0        /* none of them */
 };
 
 /* Token ids of `text`, which may hold any bytes. `flags`: INLAY_ADD_SPECIAL | INLAY_PARSE_SPECIAL; any other bit is
@@ -270,6 +327,7 @@ typedef struct inlay_sampling_options {
   int32_t penalty_window;   /* 64: how many recent tokens the penalties look at; -1: all of the session */
 } inlay_sampling_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_sampling_options_init(inlay_sampling_options* options, size_t struct_size);
 
 /* ---- Sessions ------------------------------------------------------------------------------------------------ */
@@ -277,6 +335,7 @@ INLAY_C_API void inlay_sampling_options_init(inlay_sampling_options* options, si
 /* One sequence of tokens and its KV cache. */
 typedef struct inlay_session inlay_session;
 
+/* How long a sequence may get, and how its tokens are chosen. */
 typedef struct inlay_session_options {
   size_t struct_size;
   const inlay_sampling_options* sampling; /* NULL: greedy. Read during the call only */
@@ -284,6 +343,7 @@ typedef struct inlay_session_options {
   int32_t reserved;                       /* 0 */
 } inlay_session_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_session_options_init(inlay_session_options* options, size_t struct_size);
 
 /* `options` may be NULL: defaults. Free *session with inlay_session_free. INLAY_INVALID_ARGUMENT for absurd options,
@@ -291,6 +351,7 @@ INLAY_C_API void inlay_session_options_init(inlay_session_options* options, size
 INLAY_C_API inlay_status inlay_session_create(const inlay_model* model, const inlay_session_options* options,
                                               inlay_session** session, inlay_error** error);
 
+/* Frees the session and its part of the KV cache. */
 INLAY_C_API void inlay_session_free(inlay_session* session);
 
 /* Appends tokens and evaluates them. On failure the session is as before. INLAY_CONTEXT_FULL, INLAY_CANCELLED,
@@ -319,6 +380,19 @@ INLAY_C_API inlay_status inlay_session_rewind(inlay_session* session, int32_t le
 INLAY_C_API inlay_status inlay_session_set_sampling(inlay_session* session, const inlay_sampling_options* options,
                                                     inlay_error** error);
 
+/* The session as bytes for inlay_session_restore: its tokens, keys and values, sampling options and random stream.
+ * Equal sessions give equal bytes. INLAY_BUFFER_TOO_SMALL, INLAY_OUT_OF_MEMORY, INLAY_DEVICE_ERROR. */
+INLAY_C_API inlay_status inlay_session_save(const inlay_session* session, void* out, size_t capacity, size_t* size,
+                                            inlay_error** error);
+
+/* Makes this session the one that was saved, whatever it held before; its context length stays. The bytes may come from
+ * another process, and from a session of the same file on the same kind of device with the same KV format. The last
+ * tokens, at most 64, are evaluated again when their logits are needed; what follows is as if the session had never
+ * been saved. On failure the session is as before: INLAY_INVALID_STATE (damaged, or of another model, KV format or kind
+ * of device), INLAY_CONTEXT_FULL, INLAY_OUT_OF_MEMORY; but it is empty after INLAY_DEVICE_ERROR. */
+INLAY_C_API inlay_status inlay_session_restore(inlay_session* session, const void* state, size_t state_size,
+                                               inlay_error** error);
+
 /* All tokens so far. */
 INLAY_C_API inlay_status inlay_session_tokens(const inlay_session* session, inlay_token* out, size_t capacity,
                                               size_t* size, inlay_error** error);
@@ -328,32 +402,36 @@ INLAY_C_API inlay_status inlay_session_context_length(const inlay_session* sessi
                                                       inlay_error** error);
 
 /* Ends the call that runs on this session, or the next one, with INLAY_CANCELLED. From any thread, while the handle
- * lives. A running call ends after at most one forward pass of `batch_rows` rows. NULL does nothing. */
+ * lives. A running call ends after at most one step of one layer (such as its feed-forward matrices) over `batch_rows`
+ * rows on the CPU, and one forward pass of so many rows on a GPU. NULL does nothing. */
 INLAY_C_API void inlay_session_cancel(inlay_session* session);
 
 /* ---- Generating ---------------------------------------------------------------------------------------------- */
 
+/* Why a generation has ended. */
 typedef int32_t inlay_finish_reason;
 enum {
   INLAY_FINISH_END_OF_GENERATION = 0, /* the model produced an end token, which is not part of the result */
-  INLAY_FINISH_MAX_TOKENS = 1,
-  INLAY_FINISH_CONTEXT_FULL = 2,
-  INLAY_FINISH_STOPPED = 3,  /* the callback asked to stop */
-  INLAY_FINISH_CANCELLED = 4 /* inlay_session_cancel */
+  INLAY_FINISH_MAX_TOKENS = 1,        /* as many as `max_tokens` are there */
+  INLAY_FINISH_CONTEXT_FULL = 2,      /* the session holds as many tokens as it can */
+  INLAY_FINISH_STOPPED = 3,           /* the callback asked to stop */
+  INLAY_FINISH_CANCELLED = 4          /* inlay_session_cancel */
 };
 
 /* Receives text as it becomes complete UTF-8, on the calling thread. `text` may be empty while a character is
  * unfinished; the rest of it comes at the end with `token` -1. Valid during the call only. */
 typedef inlay_flow (*inlay_token_fn)(void* user_data, inlay_token token, const char* text, size_t text_size);
 
+/* When a generation ends, and who watches it. */
 typedef struct inlay_generate_options {
   size_t struct_size;
-  inlay_token_fn on_token; /* NULL */
-  void* on_token_user_data;
-  int32_t max_tokens; /* 256 */
-  int32_t reserved;   /* 0 */
+  inlay_token_fn on_token;  /* NULL */
+  void* on_token_user_data; /* NULL; passed to it */
+  int32_t max_tokens;       /* 256 */
+  int32_t reserved;         /* 0 */
 } inlay_generate_options;
 
+/* Fills in the defaults: see inlay_model_options_init. */
 INLAY_C_API void inlay_generate_options_init(inlay_generate_options* options, size_t struct_size);
 
 /* What a generation produced. Immutable. */
@@ -376,6 +454,7 @@ INLAY_C_API const inlay_token* inlay_generation_tokens(const inlay_generation* g
 /* Why it ended. INLAY_FINISH_CANCELLED for NULL. */
 INLAY_C_API inlay_finish_reason inlay_generation_finish_reason(const inlay_generation* generation);
 
+/* Frees it, and its text and tokens with it. */
 INLAY_C_API void inlay_generation_free(inlay_generation* generation);
 
 /* ---- Several sessions in one forward pass -------------------------------------------------------------------- */
@@ -384,8 +463,10 @@ INLAY_C_API void inlay_generation_free(inlay_generation* generation);
  * would get alone. The sessions must outlive the run and must not be used elsewhere during it. */
 typedef struct inlay_batch inlay_batch;
 
+/* An empty batch. Free *batch with inlay_batch_free. */
 INLAY_C_API inlay_status inlay_batch_create(inlay_batch** batch, inlay_error** error);
 
+/* Frees the batch, not its sessions. */
 INLAY_C_API void inlay_batch_free(inlay_batch* batch);
 
 /* Queues tokens to append to `session`; they are copied. A session may be queued once a run.
@@ -401,6 +482,34 @@ INLAY_C_API inlay_status inlay_batch_step(inlay_batch* batch, inlay_session* ses
  * keeps the queue. On failure every session is as before and the queue is empty. */
 INLAY_C_API inlay_status inlay_batch_run(inlay_batch* batch, inlay_token* out, size_t capacity, size_t* size,
                                          inlay_error** error);
+
+/* ---- Smaller model files ------------------------------------------------------------------------------------- */
+
+/* What to make of a file, and how. */
+typedef struct inlay_quantize_options {
+  size_t struct_size;
+  const char* type;                   /* NULL: must be set. What to make, one of inlay_quantize_type: "Q4_K_M" */
+  int32_t threads;                    /* 0: one per core; that encode, the caller's included, 0..1024 */
+  int32_t reserved;                   /* 0 */
+  inlay_progress_fn progress;         /* NULL; INLAY_STOP ends the call with INLAY_CANCELLED */
+  void* progress_user_data;           /* NULL; passed to it */
+  inlay_parallel_for_fn parallel_for; /* NULL; else used instead of own threads: `threads` is the number of parts */
+  void* parallel_for_user_data;       /* NULL; passed to it */
+} inlay_quantize_options;
+
+/* Fills in the defaults: see inlay_model_options_init. */
+INLAY_C_API void inlay_quantize_options_init(inlay_quantize_options* options, size_t struct_size);
+
+/* The name of type number `index`, from the largest files to the smallest; NULL when there are no more. Static storage.
+ * Those that end in _L, _M or _S are mixes: the tensors that matter most get a better format. */
+INLAY_C_API const char* inlay_quantize_type(size_t index);
+
+/* Reads a GGUF file and writes its model with the matrices in the formats of a type. The output is replaced when
+ * everything is written, in one step, and untouched after a failure; it may be the input. The same input and type give
+ * the same bytes, whatever the threads. INLAY_INVALID_ARGUMENT, INLAY_NOT_FOUND, INLAY_IO_ERROR, INLAY_INVALID_MODEL,
+ * INLAY_UNSUPPORTED, INLAY_OUT_OF_MEMORY, INLAY_CANCELLED. */
+INLAY_C_API inlay_status inlay_quantize(const char* in_path, const char* out_path,
+                                        const inlay_quantize_options* options, inlay_error** error);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,9 @@
 // Status and Result<T>: how every fallible call of inlay reports failure. Nothing in the API throws.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -84,8 +86,10 @@ class [[nodiscard]] Result {
 
  private:
   static const Status& success() noexcept {
-    static const Status kSuccess;
-    return kSuccess;
+    // Never destroyed: that would take a handler, which the library would have to register for the process's end.
+    alignas(Status) static std::byte memory[sizeof(Status)];
+    static const Status* const kSuccess = ::new (memory) Status();
+    return *kSuccess;
   }
 
   std::variant<T, Status> state_;

@@ -1,7 +1,8 @@
 /* A program of yesterday: compiled against capi/abi/inlay.h, the header of the ABI's baseline, and run with the library
- * of today: baseline_program MODEL. Uses every function of the baseline that a whole generation needs. */
+ * of today: baseline_program MODEL. Uses what a host uses: opening, generating, saving and restoring. */
 #include <inlay.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { max_tokens = 8 };
@@ -50,6 +51,49 @@ static int look_at_model(const inlay_model* model, const char* path, const inlay
   return 0;
 }
 
+/* A saved session goes on as the session itself does. */
+static int save_and_restore(const inlay_model* model, const inlay_session* session, inlay_token expected) {
+  inlay_error* error = NULL;
+  inlay_session* restored = NULL;
+  inlay_token token = -1;
+  size_t size = 0;
+  CHECK(inlay_session_save(session, NULL, 0, &size, &error));
+  void* state = malloc(size);
+  REQUIRE(state != NULL);
+  CHECK(inlay_session_save(session, state, size, &size, &error));
+  CHECK(inlay_session_create(model, NULL, &restored, &error));
+  CHECK(inlay_session_restore(restored, state, size, &error));
+  CHECK(inlay_session_step(restored, &token, &error));
+  REQUIRE(token == expected);
+  inlay_session_free(restored);
+  free(state);
+  return 0;
+}
+
+/* The same file, in memory and behind a function. */
+static inlay_flow read_file(void* user_data, uint64_t offset, void* out, size_t size) {
+  FILE* file = user_data;
+  return fseek(file, (long)offset, SEEK_SET) == 0 && fread(out, 1, size, file) == size ? INLAY_CONTINUE : INLAY_STOP;
+}
+
+static int open_source(const char* path) {
+  inlay_error* error = NULL;
+  inlay_model* model = NULL;
+  inlay_model_source source;
+  size_t n_keys = 0;
+  FILE* file = fopen(path, "rb");
+  REQUIRE(file != NULL && fseek(file, 0, SEEK_END) == 0);
+  inlay_model_source_init(&source, sizeof source);
+  source.read = read_file;
+  source.read_user_data = file;
+  source.size = (uint64_t)ftell(file);
+  CHECK(inlay_model_open_source(&source, NULL, &model, &error));
+  CHECK(inlay_model_metadata_count(model, &n_keys, &error));
+  REQUIRE(n_keys > 0);
+  inlay_model_close(model);
+  return fclose(file);
+}
+
 static int generate(const inlay_model* model) {
   inlay_error* error = NULL;
   inlay_session* session = NULL;
@@ -84,6 +128,7 @@ static int generate(const inlay_model* model) {
   size_t n_generated = 0;
   const inlay_token* generated = inlay_generation_tokens(generation, &n_generated);
   REQUIRE(n_generated > 0 && n_generated <= max_tokens && calls >= (int)n_generated);
+  if (save_and_restore(model, fork, generated[0]) != 0) return 1;
   /* The fork has the same tokens and the same sampler. */
   for (size_t i = 0; i < n_generated; i++) {
     inlay_token token = -1;
@@ -113,7 +158,9 @@ int main(int argc, char** argv) {
   options.progress_user_data = &progress;
   CHECK(inlay_model_open(argv[1], &options, &model, &error));
   REQUIRE(progress == 1.0f);
-  if (look_at_model(model, argv[1], &options) != 0 || generate(model) != 0) return 1;
+  if (look_at_model(model, argv[1], &options) != 0 || generate(model) != 0 || open_source(argv[1]) != 0) {
+    return 1;
+  }
   inlay_model_close(model);
   return 0;
 }
