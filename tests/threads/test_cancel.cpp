@@ -33,7 +33,11 @@ class SlowModel {
     model.push_back(*std::move(opened));
   }
 
+#if defined(INLAY_TEST_INSTRUMENTED)
+  static constexpr int kRows = 120;
+#else
   static constexpr int kRows = 800;
+#endif
   TempDir dir;
   std::string path;
   std::vector<Model> model;  // one
