@@ -15,7 +15,7 @@ install(EXPORT inlayTargets NAMESPACE inlay:: DESTINATION ${package_dir} COMPONE
 install(FILES include/inlay.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 install(DIRECTORY include/inlay DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development
         FILES_MATCHING PATTERN "*.hpp")
-install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)
+install(FILES LICENSE cmake/packaging/third_party.txt DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)
 foreach(program inlay-run inlay-bench inlay-quantize)
   if(TARGET ${program})
     install(TARGETS ${program} COMPONENT programs)
