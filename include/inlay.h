@@ -97,7 +97,8 @@ INLAY_C_API void inlay_error_free(inlay_error* error);
 
 /* ---- Small types --------------------------------------------------------------------------------------------- */
 
-/* An index into the vocabulary of a model, 0 <= token < vocab_size. */
+/* An index into the vocabulary of a model, 0 <= token < vocab_size. Ids that the file lists no token for have no text.
+ */
 typedef int32_t inlay_token;
 
 /* What a callback wants next. INLAY_STOP ends the call that runs the callback. */

@@ -85,6 +85,9 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
       INLAY_TRY(entry.kind == EntryKind::kStep ? session->check_step() : session->check_append(entry.tokens));
     }
     INLAY_TRY(check_sessions(sessions));
+    for (Session::Impl* session : sessions) {
+      if (session->take_cancel()) return Status(StatusCode::kCancelled, "a session of the batch was cancelled");
+    }
     std::vector<TokenId> sampled(entries.size(), -1);
     std::vector<Session::Impl*> to_evaluate;  // a step whose logits are known already needs no rows
     for (std::size_t i = 0; i < entries.size(); ++i) {

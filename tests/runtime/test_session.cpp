@@ -266,6 +266,19 @@ TEST_CASE_FIXTURE(SessionTest, "cancel ends the next call, once") {
   CHECK(generation->finish_reason == FinishReason::kCancelled);
   CHECK(session.size() == 25);
   CHECK(session.step().ok());
+
+  Session other = new_session(model);
+  REQUIRE(other.prefill(some_tokens(5)).ok());
+  REQUIRE(session.logits().ok());  // so that its step in a batch has nothing to evaluate
+  session.cancel();
+  Batch batch;
+  for (const StatusCode expected : {StatusCode::kCancelled, StatusCode::kOk}) {
+    REQUIRE(batch.step(session).ok());
+    REQUIRE(batch.step(other).ok());
+    CHECK(batch.run().code() == expected);
+  }
+  CHECK(session.size() == 27);
+  CHECK(other.size() == 6);
 }
 
 TEST_CASE_FIXTURE(SessionTest,
