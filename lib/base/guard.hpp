@@ -18,7 +18,7 @@ auto guard(Body&& body) noexcept -> decltype(body()) {
     return std::forward<Body>(body)();
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kOutOfMemory, {});  // an empty message allocates nothing
-  } catch (const std::system_error& error) {  // the standard library's way to say that there is no thread to be had
+  } catch (const std::system_error& error) {      // the standard library's way to say that there is no thread to be had
     try {
       return Status(StatusCode::kOutOfMemory, std::string("threads: ") + error.what());
     } catch (...) {

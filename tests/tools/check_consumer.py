@@ -30,6 +30,8 @@ def check_movable(options):
     texts = [path for path in library_folder(options).rglob("*") if path.suffix in (".cmake", ".pc")]
     for path in texts:
         text = path.read_text(encoding="utf-8")
+        if options.toolkit:  # stays where it is, and static CUDA libraries are linked from there
+            text = text.replace(f"-L{options.toolkit}", "")
         for folder in options.folder:
             if folder in text:
                 raise SystemExit(f"{path} names {folder}")
@@ -86,6 +88,7 @@ def consumer_arguments(parser):
     add_arguments(parser)
     parser.add_argument("--source", required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--toolkit", metavar="FOLDER", help="the CUDA Toolkit's libraries")
     parser.add_argument("--folder", action="append", default=[], help="must be named nowhere in the tree")
 
 
