@@ -78,7 +78,10 @@ class [[nodiscard]] Result {
 
   /// @{
   /// The failure, or success when `ok()`.
-  [[nodiscard]] const Status& status() const& noexcept { return ok() ? success() : *std::get_if<1>(&state_); }
+  [[nodiscard]] const Status& status() const& noexcept {
+    const Status* failure = std::get_if<1>(&state_);
+    return failure == nullptr ? success() : *failure;
+  }
   [[nodiscard]] Status status() && noexcept { return ok() ? Status() : std::move(*std::get_if<1>(&state_)); }
   /// @}
   /// Its code.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <iterator>
 #include <mutex>
 #include <string>
 
@@ -44,6 +45,13 @@ Result<void> check_sessions(std::span<Session::Impl* const> sessions) {
   return {};
 }
 
+Result<void> take_cancels(std::span<Session::Impl* const> sessions) {
+  for (Session::Impl* session : sessions) {
+    if (session->take_cancel()) return Status(StatusCode::kCancelled, "a session of the batch was cancelled");
+  }
+  return {};
+}
+
 Result<void> evaluate_or_undo(std::span<Session::Impl* const> sessions, std::span<const Before> before) {
   if (sessions.empty()) return {};
   const Result<void> done = Scheduler::evaluate(sessions);
@@ -85,15 +93,15 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
       INLAY_TRY(entry.kind == EntryKind::kStep ? session->check_step() : session->check_append(entry.tokens));
     }
     INLAY_TRY(check_sessions(sessions));
-    for (Session::Impl* session : sessions) {
-      if (session->take_cancel()) return Status(StatusCode::kCancelled, "a session of the batch was cancelled");
-    }
+    INLAY_TRY(take_cancels(sessions));
     std::vector<TokenId> sampled(entries.size(), -1);
     std::vector<Session::Impl*> to_evaluate;  // a step whose logits are known already needs no rows
+    to_evaluate.reserve(sessions.size());     // nothing fails between here and evaluate_or_undo
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (entries[i].kind == EntryKind::kPrefill) sessions[i]->append(entries[i].tokens);
-      if (!sessions[i]->logits_valid) to_evaluate.push_back(sessions[i]);
     }
+    std::copy_if(sessions.begin(), sessions.end(), std::back_inserter(to_evaluate),
+                 [](const Session::Impl* session) { return !session->logits_valid; });
     INLAY_TRY(evaluate_or_undo(to_evaluate, before));
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (entries[i].kind == EntryKind::kStep) sampled[i] = sessions[i]->sample_next();

@@ -147,7 +147,11 @@ TEST_CASE_FIXTURE(SessionTest, "a state with a right checksum and wrong contents
   const Logits before = logits_of(session);
   const Bytes state = saved(session_of(model, 70));
   const std::uint32_t nan = 0x7FC00000;
-  const std::array<std::pair<std::size_t, std::uint32_t>, 13> lies = {{
+  struct Lie {
+    std::size_t offset;
+    std::uint32_t value;
+  };
+  const std::array<Lie, 13> lies = {{
       {8, 2},            // version
       {12, 1},           // KV format
       {16, 2},           // layout
@@ -162,12 +166,12 @@ TEST_CASE_FIXTURE(SessionTest, "a state with a right checksum and wrong contents
       {88, 320},         // the first token
       {88 + 4 * 70, 2},  // kinds
   }};
-  for (const auto& [offset, value] : lies) {
-    CAPTURE(offset);
-    Bytes lie = state;
-    std::memcpy(lie.data() + offset, &value, sizeof value);
-    seal_state(lie);
-    check_refused(session, before, lie, StatusCode::kInvalidState);
+  for (const Lie& lie : lies) {
+    CAPTURE(lie.offset);
+    Bytes changed = state;
+    std::memcpy(changed.data() + lie.offset, &lie.value, sizeof lie.value);
+    seal_state(changed);
+    check_refused(session, before, changed, StatusCode::kInvalidState);
   }
 }
 
