@@ -4,7 +4,6 @@
 #include <exception>
 #include <new>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <inlay/result.hpp>
@@ -18,12 +17,6 @@ auto guard(Body&& body) noexcept -> decltype(body()) {
     return std::forward<Body>(body)();
   } catch (const std::bad_alloc&) {
     return Status(StatusCode::kOutOfMemory, {});  // an empty message allocates nothing
-  } catch (const std::system_error& error) {      // the standard library's way to say that there is no thread to be had
-    try {
-      return Status(StatusCode::kOutOfMemory, std::string("threads: ") + error.what());
-    } catch (...) {
-      return Status(StatusCode::kOutOfMemory, {});
-    }
   } catch (const std::exception& error) {
     try {
       return Status(StatusCode::kInternal, std::string("exception inside a call: ") + error.what());

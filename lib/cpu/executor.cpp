@@ -1,6 +1,8 @@
 #include "cpu/executor.hpp"
 
 #include <cstring>
+#include <string>
+#include <system_error>
 #include <utility>
 
 #include "base/try.hpp"
@@ -31,9 +33,13 @@ StepFunction step_function(StepKind kind) {
   return nullptr;
 }
 
-std::unique_ptr<ThreadPool> make_pool(const ExecutorOptions& options) {
+Result<std::unique_ptr<ThreadPool>> make_pool(const ExecutorOptions& options) {
   if (options.parallel_for) return std::make_unique<ThreadPool>(options.parallel_for, options.threads);
-  return std::make_unique<ThreadPool>(options.threads);
+  try {
+    return std::make_unique<ThreadPool>(options.threads);
+  } catch (const std::system_error& error) {
+    return Status(StatusCode::kOutOfMemory, "threads: " + std::to_string(options.threads) + ": " + error.what());
+  }
 }
 
 BufferOptions buffer_options(const Plan& plan, const KernelTable& kernels, const ExecutorOptions& options) {
@@ -51,7 +57,7 @@ BufferOptions buffer_options(const Plan& plan, const KernelTable& kernels, const
 
 Result<std::unique_ptr<Executor>> CpuExecutor::create(const Plan& plan, const KernelTable& kernels,
                                                       const ExecutorOptions& options) {
-  std::unique_ptr<ThreadPool> pool = make_pool(options);
+  INLAY_TRY_ASSIGN(std::unique_ptr<ThreadPool> pool, make_pool(options));
   INLAY_TRY_ASSIGN(Weights weights, Weights::load(plan, kernels, options, *pool));
   return std::unique_ptr<Executor>(
       std::make_unique<CpuExecutor>(plan, kernels, options, std::move(pool), std::move(weights)));

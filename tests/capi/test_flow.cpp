@@ -16,21 +16,6 @@ namespace {
 
 using namespace inlay::test;  // NOLINT(google-build-using-namespace)
 
-std::vector<inlay_token> tokens_of(const inlay_session* session) {
-  std::size_t size = 0;
-  REQUIRE(inlay_session_tokens(session, nullptr, 0, &size, nullptr) == INLAY_OK);
-  std::vector<inlay_token> tokens(size);
-  REQUIRE(inlay_session_tokens(session, tokens.data(), size, &size, nullptr) == INLAY_OK);
-  return tokens;
-}
-
-std::vector<float> logits_of(inlay_session* session) {
-  const float* logits = nullptr;
-  std::size_t size = 0;
-  REQUIRE(inlay_session_logits(session, &logits, &size, nullptr) == INLAY_OK);
-  return {logits, logits + size};
-}
-
 /// A session with the prompt evaluated.
 void start(const TinyFixture& tiny, SessionHandle& session) {
   REQUIRE(tiny.opened);

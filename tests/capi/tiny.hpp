@@ -1,8 +1,10 @@
 // A small model file for the tests of the C API, and handles that free themselves.
 #pragma once
 
+#include <doctest/doctest.h>
 #include <inlay.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
@@ -47,5 +49,20 @@ struct TinyFixture {
 };
 
 inline const std::vector<inlay_token> kPrompt = {1, 70, 71, 72, 73};
+
+inline std::vector<inlay_token> tokens_of(const inlay_session* session) {
+  std::size_t size = 0;
+  REQUIRE(inlay_session_tokens(session, nullptr, 0, &size, nullptr) == INLAY_OK);
+  std::vector<inlay_token> tokens(size);
+  REQUIRE(inlay_session_tokens(session, tokens.data(), size, &size, nullptr) == INLAY_OK);
+  return tokens;
+}
+
+inline std::vector<float> logits_of(inlay_session* session) {
+  const float* logits = nullptr;
+  std::size_t size = 0;
+  REQUIRE(inlay_session_logits(session, &logits, &size, nullptr) == INLAY_OK);
+  return {logits, logits + size};
+}
 
 }  // namespace inlay::test

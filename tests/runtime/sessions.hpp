@@ -16,17 +16,21 @@ namespace inlay::test {
 
 using Logits = std::vector<float>;
 
-/// A tiny quantised model in a file. Two layers, GQA, rows that are no multiple of 256.
+/// A model in a file.
 class SessionTest {
  public:
-  SessionTest() {
+  /// Quantised. Two layers, GQA, rows that are no multiple of 256.
+  SessionTest() : SessionTest(tiny()) {}
+  explicit SessionTest(const TinyModelOptions& options) : path(dir.write("tiny.gguf", make_tiny_model(options))) {}
+
+  static TinyModelOptions tiny() {
     TinyModelOptions options;
     options.embedding_length = 96;
     options.n_heads = 6;
     options.feed_forward_length = 160;
     options.formats = TinyModelFormats::all(Format::kQ4_1);
     options.formats.token_embedding = Format::kQ8_0;
-    path = dir.write("tiny.gguf", make_tiny_model(options));
+    return options;
   }
 
   [[nodiscard]] Model open(const ModelOptions& options = {.threads = 1}) const {

@@ -18,34 +18,30 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-/// A model whose prompt takes a while, in one forward pass: 8 layers are 42 steps.
-class SlowModel {
- public:
-  SlowModel() {
+#if defined(INLAY_TEST_INSTRUMENTED)
+constexpr int kRows = 120;
+#else
+constexpr int kRows = 800;
+#endif
+
+/// A model whose prompt takes a while: 8 layers are 42 steps.
+struct SlowModel : SessionTest {
+  SlowModel() : SessionTest(slow()) {}
+
+  static TinyModelOptions slow() {
     TinyModelOptions options;
     options.layers = 8;
     options.embedding_length = 256;
     options.feed_forward_length = 512;
     options.context_length = 4096;
-    path = dir.write("slow.gguf", make_tiny_model(options));
-    auto opened = Model::open(path, {.threads = 2, .batch_rows = kRows});
-    REQUIRE_MESSAGE(opened.ok(), opened.status().message());
-    model.push_back(*std::move(opened));
+    return options;
   }
-
-#if defined(INLAY_TEST_INSTRUMENTED)
-  static constexpr int kRows = 120;
-#else
-  static constexpr int kRows = 800;
-#endif
-  TempDir dir;
-  std::string path;
-  std::vector<Model> model;  // one
 };
 
 TEST_CASE_FIXTURE(SlowModel,
                   "a cancelled prompt ends within a part of its forward pass, and the session is as before") {
-  Session session = new_session(model.front());
+  const Model model = open({.threads = 2, .batch_rows = kRows});  // all of the prompt in one forward pass
+  Session session = new_session(model);
   const std::vector<TokenId> prompt = some_tokens(kRows);
   const auto start = Clock::now();
   REQUIRE(session.prefill(prompt).ok());

@@ -104,21 +104,6 @@ TEST_CASE_FIXTURE(TinyFixture, "torture: opening a model") {
   }
 }
 
-Tokens tokens_of(const inlay_session* session) {
-  std::size_t size = 0;
-  REQUIRE(inlay_session_tokens(session, nullptr, 0, &size, nullptr) == INLAY_OK);
-  Tokens tokens(size);
-  REQUIRE(inlay_session_tokens(session, tokens.data(), size, &size, nullptr) == INLAY_OK);
-  return tokens;
-}
-
-std::vector<float> logits_of(inlay_session* session) {
-  const float* logits = nullptr;
-  std::size_t size = 0;
-  REQUIRE(inlay_session_logits(session, &logits, &size, nullptr) == INLAY_OK);
-  return {logits, logits + size};
-}
-
 /// A session of 70 sampled and given tokens on a model of two threads.
 struct SessionFixture : TinyFixture {
   SessionFixture() {
