@@ -59,7 +59,7 @@ void need(cudaError_t error) { need(cuda::check(error, "CUDA")); }
 
 /// Median milliseconds of a replay.
 template <class Launch>
-double replay_ms(cudaStream_t stream, const Launch& launch) {
+double replay_ms(cudaStream_t stream, const Launch& launch, int n_replays = 20) {
   cuda::Graph graph;
   need(graph.capture(stream, launch));
   cudaEvent_t begin = nullptr;
@@ -67,15 +67,14 @@ double replay_ms(cudaStream_t stream, const Launch& launch) {
   need(cudaEventCreate(&begin));
   need(cudaEventCreate(&end));
   std::vector<float> times;
-  constexpr int kReplays = 20;
   for (int round = 0; round < 11; ++round) {
     need(cudaEventRecord(begin, stream));
-    for (int i = 0; i < kReplays; ++i) need(graph.launch(stream));
+    for (int i = 0; i < n_replays; ++i) need(graph.launch(stream));
     need(cudaEventRecord(end, stream));
     need(cudaEventSynchronize(end));
     float ms = 0.0F;
     need(cudaEventElapsedTime(&ms, begin, end));
-    times.push_back(ms / kReplays);
+    times.push_back(ms / static_cast<float>(n_replays));
   }
   std::sort(times.begin(), times.end());
   return static_cast<double>(times[times.size() / 2]);
@@ -141,28 +140,39 @@ int main(int argc, char** argv) {
   const bool tunes = argc > 4;
   if (tunes) {
     const auto time_shapes = [&](const char* name, const std::vector<int>& indices, bool gated) {
-      std::vector<std::pair<double, std::pair<int, int>>> found;
-      for (int warps = 1; warps <= 16; ++warps) {
-        for (int panels = gated ? 2 : 1; warps * panels <= 16; panels += gated ? 2 : 1) {
-          for (const int i : indices) device.set_shape(i, warps, panels);
-          const double ms = replay_ms(stream.get(), [&] {
-            cudaError_t error = cudaSuccess;
-            for (const int i : indices) {
-              error = i < 0 ? device.launch_head(0, std::min(n_rows, cuda::kLogitRows), stream.get())
-                            : device.launch(i, n_rows, stream.get());
-            }
-            return error;
-          });
-          found.push_back({1000.0 * ms / static_cast<double>(indices.size()), {warps, panels}});
+      struct Cut {
+        double us;
+        int warps, groups, panels;
+      };
+      std::vector<Cut> found;
+      for (const int warps : {2, 3, 4, 5, 6, 7, 8, 11, 15, 16}) {
+        for (int groups = gated ? 2 : 1; warps * groups <= 16; groups += gated ? 2 : 1) {
+          for (const int panels : {1, 2, 3, 4, 6, 8}) {
+            bool is_allowed = true;
+            for (const int i : indices) is_allowed &= device.set_shape(i, warps, groups, panels);
+            if (!is_allowed) continue;
+            const double ms = replay_ms(
+                stream.get(),
+                [&] {
+                  cudaError_t error = cudaSuccess;
+                  for (const int i : indices) {
+                    error = i < 0 ? device.launch_head(0, std::min(n_rows, cuda::kLogitRows), stream.get())
+                                  : device.launch(i, n_rows, stream.get());
+                  }
+                  return error;
+                },
+                4);
+            found.push_back({1000.0 * ms / static_cast<double>(indices.size()), warps, groups, panels});
+          }
         }
       }
-      std::sort(found.begin(), found.end());
+      std::sort(found.begin(), found.end(), [](const Cut& a, const Cut& b) { return a.us < b.us; });
       std::printf("%s:", name);
       for (std::size_t i = 0; i < std::min<std::size_t>(found.size(), 8); ++i) {
-        std::printf("  %dx%d %.2f", found[i].second.first, found[i].second.second, found[i].first);
+        std::printf("  %dx%dx%d %.2f", found[i].warps, found[i].groups, found[i].panels, found[i].us);
       }
       std::printf("\n");
-      for (const int i : indices) device.set_shape(i, found[0].second.first, found[0].second.second);
+      for (const int i : indices) device.set_shape(i, found[0].warps, found[0].groups, found[0].panels);
     };
     for (const auto& [kind, indices] : steps) {
       if (device.weight_bytes(indices[0]) > 0) time_shapes(name_of(kind), indices, kind == StepKind::kFeedForward);

@@ -11,6 +11,32 @@ namespace {
 
 std::size_t count(int a, int b = 1) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b); }
 
+/// Whole records of steps.
+int steps_of(int n_cols) { return (n_cols + kRecordColumns - 1) / kRecordColumns * (kRecordColumns / kStepOfInput); }
+
+std::size_t quantised_bytes(int n_rows, int n_cols) {
+  return count(n_rows, steps_of(n_cols)) * (kStepBytes + sizeof(StepSums));
+}
+
+/// The step that reads the activations that step `writer` leaves; of those that all layers add to, the first that
+/// normalises them.
+const Step* reader_of(const Plan& plan, std::size_t writer) {
+  const auto is_reader = [&](StepKind kind) {
+    switch (plan.steps[writer].kind) {
+      case StepKind::kAttend:
+        return kind == StepKind::kProject;
+      case StepKind::kFeedForward:
+        return kind == StepKind::kDown;
+      default:
+        return kind == StepKind::kQkv || kind == StepKind::kFeedForward || kind == StepKind::kHead;
+    }
+  };
+  for (std::size_t i = writer + 1; i < plan.steps.size(); ++i) {
+    if (is_reader(plan.steps[i].kind)) return &plan.steps[i];
+  }
+  return nullptr;
+}
+
 /// Takes all members of Buffers, or adds up their bytes.
 template <class Visitor>
 void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const Visitor& visitor) {
@@ -20,9 +46,12 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.query, count(batch_rows, spec.query_length()) * kFloat);
   visitor(buffers.attention, count(batch_rows, spec.query_length()) * kFloat);
   visitor(buffers.hidden, count(batch_rows, spec.feed_forward_length) * kFloat);
+  visitor(buffers.quantised_x, quantised_bytes(batch_rows, spec.embedding_length));
+  visitor(buffers.quantised_attention, quantised_bytes(batch_rows, spec.query_length()));
+  visitor(buffers.quantised_hidden, quantised_bytes(batch_rows, spec.feed_forward_length));
   visitor(buffers.logits, count(kLogitRows, spec.vocab_size) * kFloat);
-  visitor(buffers.partial, count(kMostPartialRows, spec.query_length() + 4 * spec.n_heads) * kFloat);
-  visitor(buffers.arrived, count(batch_rows, spec.n_heads) * sizeof(unsigned));
+  visitor(buffers.partial, count(kMostPartialRows * kMostSplits, spec.query_length() + 4 * spec.n_heads) * kFloat);
+  visitor(buffers.arrived, count(kMostPartialRows, spec.n_heads) * sizeof(unsigned));
   visitor(buffers.rows, count(batch_rows) * (sizeof(PassRow) + sizeof(std::int32_t)));
   visitor(buffers.rope, count(batch_rows, spec.rope.n_pairs) * 2 * kFloat);
   visitor(buffers.frequencies, plan.rope.frequencies.size() * sizeof(double));
@@ -40,14 +69,9 @@ Result<void> check_plan(const Plan& plan) {
   for (const Step& step : plan.steps) {
     if (step.kind == StepKind::kEmbed || step.matrix == kNoTensor) continue;
     const Matrix& matrix = plan.tensors.matrix(step.matrix);
-    if (matrix.cols % 8 != 0 || !multiply_fits(matrix.format, matrix.cols)) {
-      return refuse("rows of " + std::to_string(matrix.cols) + " weights are too long or no multiple of 8: tensor \"" +
-                    matrix.name + "\"");
-    }
-    if (step.kind != StepKind::kFeedForward) continue;
-    const Matrix& up = plan.tensors.matrix(step.second);
-    if (record_info(matrix.format).input != record_info(up.format).input) {
-      return refuse("the formats of tensors \"" + matrix.name + "\" and \"" + up.name + "\" cannot be mixed");
+    if (matrix.cols % 4 != 0) {
+      return refuse("rows must have a multiple of 4 weights, those of tensor \"" + matrix.name + "\" have " +
+                    std::to_string(matrix.cols));
     }
   }
   return {};
@@ -81,22 +105,24 @@ std::uint64_t Buffers::bytes(const Plan& plan, int batch_rows) {
 Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& options, const KvLayout& layout,
                                       cudaStream_t stream) {
   INLAY_TRY(check_plan(plan));
-  INLAY_TRY(check(prepare_multiply(), "CUDA kernels"));
   DevicePlan device;
+  INLAY_TRY(check(prepare_multiply(device.limits_), "CUDA kernels"));
+  device.batch_rows_ = options.batch_rows;
   device.layout_ = layout;
   device.n_heads_ = plan.spec.n_heads;
-  INLAY_TRY(check(cudaDeviceGetAttribute(&device.n_processors_, cudaDevAttrMultiProcessorCount, options.device_index),
-                  "CUDA device"));
   INLAY_TRY_ASSIGN(device.weights_, Weights::load(plan, options, stream));
   INLAY_TRY_ASSIGN(device.buffers_, Buffers::create(plan, options.batch_rows));
   const Buffers& buffers = device.buffers_;
-  INLAY_TRY(check(cudaMemsetAsync(buffers.arrived.as(), 0, buffers.arrived.bytes(), stream), "work buffers"));
+  for (const Memory* zeros :
+       {&buffers.arrived, &buffers.quantised_x, &buffers.quantised_attention, &buffers.quantised_hidden}) {
+    INLAY_TRY(check(cudaMemsetAsync(zeros->as(), 0, zeros->bytes(), stream), "work buffers"));
+  }
   INLAY_TRY(check(cudaMemcpyAsync(buffers.frequencies.as(), plan.rope.frequencies.data(), buffers.frequencies.bytes(),
                                   cudaMemcpyHostToDevice, stream),
                   "work buffers"));
   INLAY_TRY(check(cudaStreamSynchronize(stream), "work buffers"));
-  for (const Step& step : plan.steps) {
-    if (step.kind == StepKind::kHead) {
+  for (std::size_t step = 0; step < plan.steps.size(); ++step) {
+    if (plan.steps[step].kind == StepKind::kHead) {
       device.head_ = device.plan_multiply(plan, step);
       device.choose_.logits = buffers.logits.as<float>();
       device.choose_.vocab_size = plan.spec.vocab_size;
@@ -107,7 +133,23 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
   return device;
 }
 
-MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, const Step& step) const {
+DevicePlan::Handover DevicePlan::hand_over(const Step* reader, const Memory& memory, int n_cols) const {
+  Handover over;
+  if (reader == nullptr) return over;
+  over.norm = weights_.vector(reader->norm);
+  bool is_quantised = false;
+  for (const MatrixId id : {reader->matrix, reader->second, reader->third}) {
+    if (id != kNoTensor) is_quantised |= record_info(weights_.matrix(id).format).input == InputKind::kInt8;
+  }
+  if (!is_quantised) return over;
+  over.rows.n_steps = steps_of(n_cols);
+  over.rows.words = memory.as();
+  over.rows.sums = reinterpret_cast<StepSums*>(over.rows.words + count(batch_rows_, over.rows.n_steps) * kStepBytes);
+  return over;
+}
+
+MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, std::size_t step_index) const {
+  const Step& step = plan.steps[step_index];
   MultiplyArgs args;
   const auto add_part = [&](MatrixId matrix, VectorId bias) {
     if (matrix == kNoTensor) return;
@@ -121,6 +163,11 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, const Step& step) const
   args.norm = weights_.vector(step.norm);
   args.epsilon = plan.spec.norm_epsilon;
   args.n_cols = args.parts[0].matrix.n_cols;
+  const Memory& input = step.kind == StepKind::kProject ? buffers_.quantised_attention
+                        : step.kind == StepKind::kDown  ? buffers_.quantised_hidden
+                                                        : buffers_.quantised_x;
+  args.quantised_x = hand_over(&step, input, args.n_cols).rows;
+  Handover output;
   switch (step.kind) {
     case StepKind::kQkv:
       args.epilogue = Epilogue::kQkv;
@@ -134,29 +181,38 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, const Step& step) const
       args.epilogue = Epilogue::kAdd;
       args.x = step.kind == StepKind::kProject ? buffers_.attention.as<float>() : buffers_.hidden.as<float>();
       args.out = buffers_.x.as<float>();
+      output = hand_over(reader_of(plan, step_index), buffers_.quantised_x, plan.spec.embedding_length);
       break;
     case StepKind::kFeedForward:
       args.epilogue = Epilogue::kGated;
       args.x = buffers_.x.as<float>(), args.out = buffers_.hidden.as<float>();
+      output = hand_over(reader_of(plan, step_index), buffers_.quantised_hidden, plan.spec.feed_forward_length);
       break;
     default:
       args.epilogue = Epilogue::kStore;
       args.x = buffers_.x.as<float>(), args.out = buffers_.logits.as<float>();
       break;
   }
+  args.quantised_out = output.rows;
+  args.next_norm = output.norm;
   args.out_stride = args.parts[0].matrix.n_rows;
-  choose_shape(args, n_processors_);
+  args.limits = limits_;
+  choose_shape(args);
   return args;
 }
 
-DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, const Step& step) const {
-  PlannedStep planned{.kind = step.kind, .embed = {}, .multiply = {}, .attend = {}};
+DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, std::size_t step_index) const {
+  const Step& step = plan.steps[step_index];
+  PlannedStep planned{.kind = step.kind, .embed = {}, .multiply = {}, .attend = {}, .attention = {}};
   if (step.kind == StepKind::kEmbed) {
     planned.embed.table = weights_.matrix(step.matrix);
     planned.embed.frequencies = buffers_.frequencies.as<double>();
     planned.embed.magnitude = plan.rope.magnitude;
     planned.embed.n_pairs = plan.spec.rope.n_pairs;
     planned.embed.x = buffers_.x.as<float>();
+    const Handover output = hand_over(reader_of(plan, step_index), buffers_.quantised_x, plan.spec.embedding_length);
+    planned.embed.quantised_x = output.rows;
+    planned.embed.next_norm = output.norm;
   } else if (step.kind == StepKind::kAttend) {
     AttendArgs& args = planned.attend;
     args.layout = layout_;
@@ -164,9 +220,12 @@ DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, const Step& step
     args.n_heads = plan.spec.n_heads;
     args.scale = plan.spec.attention_scale;
     args.query = buffers_.query.as<float>(), args.out = buffers_.attention.as<float>();
+    planned.attention =
+        hand_over(reader_of(plan, step_index), buffers_.quantised_attention, plan.spec.query_length()).rows;
+    if (plan.spec.head_size % kStepOfInput == 0) args.quantised_out = std::exchange(planned.attention, {});
     args.partial = buffers_.partial.as<float>(), args.arrived = buffers_.arrived.as<unsigned>();
   } else {
-    planned.multiply = plan_multiply(plan, step);
+    planned.multiply = plan_multiply(plan, step_index);
   }
   return planned;
 }
@@ -187,9 +246,11 @@ std::uint64_t DevicePlan::weight_bytes(int step) const {
   return bytes;
 }
 
-void DevicePlan::set_shape(int step, int warps_per_panel, int panels_per_block) {
+bool DevicePlan::set_shape(int step, int warps_of_group, int n_groups, int panels_of_group) {
   MultiplyArgs& args = step < 0 ? head_ : steps_[static_cast<std::size_t>(step)].multiply;
-  cuda::set_shape(args, warps_per_panel, panels_per_block);
+  if (n_groups * panels_of_group % panels_unit(args) != 0) return false;
+  cuda::set_shape(args, warps_of_group, n_groups, panels_of_group);
+  return true;
 }
 
 cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
@@ -200,8 +261,10 @@ cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
       return embed(planned.embed, stream);
     case StepKind::kAttend:
       planned.attend.n_rows = n_rows;
-      planned.attend.n_splits = choose_splits(layout_, n_heads_, n_rows, n_processors_);
-      return attend(planned.attend, stream);
+      if (const cudaError_t error = attend(planned.attend, stream); error != cudaSuccess) return error;
+      if (planned.attention.words == nullptr) return cudaSuccess;
+      return quantise(planned.attend.out, nullptr, n_rows, planned.attend.n_heads * layout_.head_size,
+                      planned.attention, stream);
     default:
       planned.multiply.n_rows = n_rows;
       return multiply(planned.multiply, stream);

@@ -14,6 +14,7 @@
 #include "cuda/step_attend.hpp"
 #include "cuda/step_choose.hpp"
 #include "cuda/step_embed.hpp"
+#include "cuda/step_quantise.hpp"
 #include "cuda/weights.hpp"
 #include "model/plan.hpp"
 #include "runtime/backend.hpp"
@@ -22,13 +23,17 @@ namespace inlay::cuda {
 
 /// What a pass works on, in device memory.
 struct Buffers {
-  Memory x;            // [batch_rows, E]
-  Memory query;        // [batch_rows, Q]
-  Memory attention;    // [batch_rows, Q]
-  Memory hidden;       // [batch_rows, F]
+  Memory x;          // [batch_rows, E]
+  Memory query;      // [batch_rows, Q]
+  Memory attention;  // [batch_rows, Q]
+  Memory hidden;     // [batch_rows, F]
+  // The same but the queries as integers, in the layout of QuantisedRows: words, then sums.
+  Memory quantised_x;
+  Memory quantised_attention;
+  Memory quantised_hidden;
   Memory logits;       // [kLogitRows, V]
-  Memory partial;      // [kMostPartialRows, Q + 4 * n_heads]
-  Memory arrived;      // [batch_rows, n_heads]
+  Memory partial;      // [kMostPartialRows * kMostSplits, Q + 4 * n_heads]
+  Memory arrived;      // [kMostPartialRows, n_heads]
   Memory rows;         // PassRow [batch_rows], then the rows that want logits [batch_rows]
   Memory rope;         // [batch_rows, n_pairs] cosine and sine
   Memory frequencies;  // [n_pairs]
@@ -63,8 +68,8 @@ class DevicePlan {
   /// The tokens of the first n rows of logits.
   cudaError_t launch_choose(int n, cudaStream_t stream);
 
-  /// For tuning: how a multiplying step, or the head (-1), is cut (multiply.hpp).
-  void set_shape(int step, int warps_per_panel, int panels_per_block);
+  /// For tuning: how a multiplying step, or the head (-1), is cut (multiply.hpp). False for what it does not allow.
+  bool set_shape(int step, int warps_of_group, int n_groups, int panels_of_group);
 
   [[nodiscard]] const Buffers& buffers() const { return buffers_; }
 
@@ -75,14 +80,23 @@ class DevicePlan {
     EmbedArgs embed;
     MultiplyArgs multiply;
     AttendArgs attend;
+    QuantisedRows attention;  // kAttend: quantised by a kernel of its own
   };
 
-  PlannedStep plan_step(const Plan& plan, const Step& step) const;
-  [[nodiscard]] MultiplyArgs plan_multiply(const Plan& plan, const Step& step) const;
+  PlannedStep plan_step(const Plan& plan, std::size_t step) const;
+  [[nodiscard]] MultiplyArgs plan_multiply(const Plan& plan, std::size_t step) const;
+  /// What a step's output becomes for the step that reads it: quantised rows in `memory`, if it multiplies them with a
+  /// quantised matrix, and the weights of its norm.
+  struct Handover {
+    QuantisedRows rows;
+    const float* norm = nullptr;
+  };
+  [[nodiscard]] Handover hand_over(const Step* reader, const Memory& memory, int n_cols) const;
 
+  int batch_rows_ = 0;
   KvLayout layout_;
   int n_heads_ = 0;
-  int n_processors_ = 0;
+  MultiplyLimits limits_;
   Weights weights_;
   Buffers buffers_;
   std::vector<PlannedStep> steps_;

@@ -8,34 +8,30 @@ namespace inlay::cuda {
 
 /// 32 columns of bytes; weights are int8 if kSigned, else uint8.
 template <bool kSigned>
-__device__ __forceinline__ int4 mma_bytes(const uint4& a, const uint2& b) {
-  int4 c;
+__device__ __forceinline__ void mma_bytes(int4& c, const uint4& a, const uint2& b) {
   if constexpr (kSigned) {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
-        : "=r"(c.x), "=r"(c.y), "=r"(c.z), "=r"(c.w)
-        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y), "r"(0));
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c.x), "+r"(c.y), "+r"(c.z), "+r"(c.w)
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
   } else {
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
-        : "=r"(c.x), "=r"(c.y), "=r"(c.z), "=r"(c.w)
-        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y), "r"(0));
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c.x), "+r"(c.y), "+r"(c.z), "+r"(c.w)
+        : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
   }
-  return c;
 }
 
 /// 16 columns of bytes.
 template <bool kSigned>
-__device__ __forceinline__ int4 mma_bytes(unsigned a0, unsigned a1, unsigned b) {
-  int4 c;
+__device__ __forceinline__ void mma_bytes(int4& c, unsigned a0, unsigned a1, unsigned b) {
   if constexpr (kSigned) {
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%7,%7,%7};"
-        : "=r"(c.x), "=r"(c.y), "=r"(c.z), "=r"(c.w)
-        : "r"(a0), "r"(a1), "r"(b), "r"(0));
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+r"(c.x), "+r"(c.y), "+r"(c.z), "+r"(c.w)
+        : "r"(a0), "r"(a1), "r"(b));
   } else {
-    asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%7,%7,%7};"
-        : "=r"(c.x), "=r"(c.y), "=r"(c.z), "=r"(c.w)
-        : "r"(a0), "r"(a1), "r"(b), "r"(0));
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        : "+r"(c.x), "+r"(c.y), "+r"(c.z), "+r"(c.w)
+        : "r"(a0), "r"(a1), "r"(b));
   }
-  return c;
 }
 
 /// 16 columns of halves.

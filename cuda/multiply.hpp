@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "cuda/activations.hpp"
 #include "cuda/pass_state.hpp"
 #include "cuda/record.hpp"
 
@@ -33,20 +34,32 @@ struct KvStore {
   int n_pairs = 0;  // of a head that are rotated; they are neighbours (weights.hpp)
 };
 
-/// How the work is cut: a block has panels_per_block * warps_per_panel warps.
+/// How the work is cut: a block has n_groups groups of warps, each with panels of its own; the warps of a group share
+/// the records of its panels' rows. Every warp reads and quantises the columns of its records, once for all panels.
 struct MultiplyShape {
-  int panels_per_block = 1;
-  int warps_per_panel = 1;
+  int warps_of_group = 1;
+  int n_groups = 1;  // kGated: an even number, of part 0 and 1 in turn
+  int panels_of_group = 1;
   int n_blocks = 1;
+  [[nodiscard]] __host__ __device__ int n_warps() const { return warps_of_group * n_groups; }
+  [[nodiscard]] __host__ __device__ int n_panels() const { return panels_of_group * n_groups; }
+};
+
+/// Of a device.
+struct MultiplyLimits {
+  int n_processors = 1;
+  int shared_bytes = 0;  // that a block can have
 };
 
 struct MultiplyArgs {
   std::array<MultiplyPart, 3> parts = {};
   int n_parts = 1;
   MultiplyShape shape;
+  MultiplyLimits limits;
   Epilogue epilogue = Epilogue::kStore;
-  const float* x = nullptr;      // [n_rows, n_cols], n_cols a multiple of 8
-  const float* norm = nullptr;   // [n_cols]: x is normalised first; or null
+  const float* x = nullptr;     // [n_rows, n_cols], n_cols a multiple of 4: what matrices of floats are multiplied with
+  QuantisedRows quantised_x;    // the same times the norm's weights: what the others are multiplied with
+  const float* norm = nullptr;  // [n_cols]: x is normalised first; or null
   const int* row_map = nullptr;  // rows of x to take instead of 0, 1, 2 ...; or null
   float epsilon = 0.0F;
   float inverse_n_cols = 0.0F;  // set by multiply
@@ -54,20 +67,26 @@ struct MultiplyArgs {
   int n_cols = 0;
   float* out = nullptr;  // [n_rows, out_stride]
   int out_stride = 0;
+  // The output times the weights of the norm that follows it, if it is for a quantised matrix. Blocks then have an even
+  // number of panels, and the output a multiple of 32 rows.
+  QuantisedRows quantised_out;
+  const float* next_norm = nullptr;  // [out_stride], or null
   KvStore kv;
 };
 
-/// Whether the kernel can take so many columns: a tile of one token must fit into a block's shared memory.
-[[nodiscard]] bool multiply_fits(Format format, int n_cols);
+/// Cuts the parts of `args`, whose matrices, epilogue and limits are set, and sets their first blocks.
+void choose_shape(MultiplyArgs& args);
 
-/// Cuts the parts of `args`, whose matrices and epilogue are set, and sets their first blocks.
-void choose_shape(MultiplyArgs& args, int n_processors);
+/// Cuts them as told: at most 16 warps a block, a multiple of panels_unit panels, and an even number of groups for
+/// kGated.
+void set_shape(MultiplyArgs& args, int warps_of_group, int n_groups, int panels_of_group);
 
-/// Cuts them as told: at most 16 warps a block, an even number of panels for kGated.
-void set_shape(MultiplyArgs& args, int warps_per_panel, int panels_per_block);
+/// The panels of a block are a multiple of this, so that it holds both parts of a gate, and all of the 32 neighbours
+/// that are quantised together.
+[[nodiscard]] int panels_unit(const MultiplyArgs& args);
 
-/// Once for each device, before the first launch.
-cudaError_t prepare_multiply();
+/// Once for the current device, before the first launch; tells its limits.
+cudaError_t prepare_multiply(MultiplyLimits& limits);
 
 /// Asynchronous. The result of a row does not depend on the other rows.
 cudaError_t multiply(MultiplyArgs args, cudaStream_t stream);

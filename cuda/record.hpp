@@ -14,6 +14,7 @@ namespace inlay::cuda {
 inline constexpr int kPanelRows = 16;
 inline constexpr int kWarp = 32;
 inline constexpr int kRecordColumns = 256;  // of a quantised format
+inline constexpr int kSteps = 8;  // products of tensor cores, one after the other, that take a record's columns
 
 // A record of a quantised format:
 //
@@ -24,6 +25,8 @@ inline constexpr int kRecordColumns = 256;  // of a quantised format
 // / 2 for the upper half of the columns. (This is operand A of mma.m16n8k32, PTX ISA section 9.7.15.) A plane of n bits
 // keeps n bits of each quant, those of block b at position n * (b % (8 / n)) of the byte, in a register of its own for
 // each r and each b / (8 / n): 16 bytes of a lane stand together, 512 bytes of a warp.
+
+// A granule is the columns of a row that have one scale, or for floats those of a step (lane.cuh).
 
 /// How the scales of a record's row are kept.
 enum class Scales : std::uint8_t {
@@ -39,6 +42,9 @@ enum class Scales : std::uint8_t {
 template <int LowBits, int HighBits, bool Signed, Scales S>
 struct RecordTraits {
   static constexpr int kColumns = kRecordColumns;
+  static constexpr int kStepColumns = 32;
+  static constexpr int kGranuleColumns = S == Scales::kBytes || S == Scales::kNibbles ? 16 : 32;
+  static constexpr bool kMinimums = S == Scales::kSixBits || S == Scales::kNibbles || S == Scales::kTwoHalves;
   static constexpr int kLowBits = LowBits;
   static constexpr int kHighBits = HighBits;
   static constexpr bool kSigned = Signed;
@@ -56,9 +62,10 @@ struct RecordTraits {
 /// A record of floats: steps of k columns, 16 bytes a lane each, operand A of mma.m16n8k16 (halves) or m16n8k8 (tf32).
 template <int StepColumns>
 struct FloatRecordTraits {
-  static constexpr int kStepColumns = StepColumns;
-  static constexpr int kSteps = 8;
   static constexpr int kColumns = StepColumns * kSteps;
+  static constexpr int kStepColumns = StepColumns;
+  static constexpr int kGranuleColumns = StepColumns;
+  static constexpr bool kMinimums = false;
   static constexpr std::size_t kBytes = std::size_t{16} * kWarp * kSteps;
 };
 

@@ -107,7 +107,7 @@ template <class Format>
 __device__ void pack_floats(const Source<Format>& source, int row, int col, std::byte* record, int lane) {
   using R = Record<Format>;
   constexpr int kEach = 4 / static_cast<int>(sizeof(typename Format::Block));
-  for (int step = 0; step < R::kSteps; ++step) {
+  for (int step = 0; step < kSteps; ++step) {
     unsigned registers[4] = {};
     for (int r = 0; r < 4; ++r) {
       for (int i = 0; i < kEach; ++i) {

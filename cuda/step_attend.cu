@@ -10,16 +10,19 @@
 
 #include "cuda/dependent.cuh"
 #include "cuda/launch.hpp"
+#include "cuda/quantise.cuh"
 #include "cuda/record.hpp"
 
 namespace inlay::cuda {
 namespace {
 
-constexpr int kWarps = 4;
+constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kColumns = 8;          // of a head, a lane
-constexpr int kLeastPositions = 32;  // a range is not worth a block below
-constexpr unsigned kAll = 0xFFFFFFFFU;
+constexpr int kColumns = 8;  // of a head, a lane
+constexpr int kBatch = 4;    // positions of a lane that are on their way together
+constexpr int kFewRows = 8;
+constexpr int kRangePositions = 128;  // of a long sequence
+constexpr int kWholePositions = 256;  // a sequence up to here is one range: joining ranges takes longer
 
 /// The positions of a block.
 struct Range {
@@ -28,9 +31,12 @@ struct Range {
   int n_splits = 1;  // that the row uses
 };
 
-__device__ __forceinline__ Range range_of(int length, int split, int n_splits) {
+/// Depends on the length alone, so that a row has the same result in any company.
+__device__ __forceinline__ Range range_of(int length, int split) {
   Range range;
-  range.n_splits = min(n_splits, (length + kLeastPositions - 1) / kLeastPositions);
+  if (length > kWholePositions) {
+    range.n_splits = min(kMostSplits, (length + kRangePositions - 1) / kRangePositions);
+  }
   const int each = (length + range.n_splits - 1) / range.n_splits;
   range.begin = min(length, split * each);
   range.end = min(length, range.begin + each);
@@ -103,21 +109,34 @@ __device__ __forceinline__ void clear(Seen<kHeads>& seen) {
 /// 2^(a - b); 0 where nothing was seen yet.
 __device__ __forceinline__ float weight_of(float a, float b) { return a == -INFINITY ? 0.0F : exp2f(a - b); }
 
+/// Adds positions, of which those that are not there have the score -infinity.
 template <int kHeads>
-__device__ __forceinline__ void see(Seen<kHeads>& seen, int h, float score, const Columns& value) {
-  const float most = fmaxf(seen.most[h], score);
-  const float keep = weight_of(seen.most[h], most);
-  const float weight = exp2f(score - most);
-  seen.most[h] = most;
-  seen.total[h] = fmaf(seen.total[h], keep, weight);
+__device__ __forceinline__ void see(Seen<kHeads>& seen, int h, const float (&scores)[kBatch],
+                                    const Columns (&values)[kBatch]) {
+  float most = seen.most[h];
 #pragma unroll
-  for (int i = 0; i < kColumns; ++i) seen.sum[h].v[i] = fmaf(seen.sum[h].v[i], keep, weight * value.v[i]);
+  for (const float score : scores) most = fmaxf(most, score);
+  const float keep = weight_of(seen.most[h], most);
+  seen.most[h] = most;
+  seen.total[h] *= keep;
+#pragma unroll
+  for (float& sum : seen.sum[h].v) sum *= keep;
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    const float weight = weight_of(scores[i], most);
+    seen.total[h] += weight;
+#pragma unroll
+    for (int col = 0; col < kColumns; ++col) {
+      seen.sum[h].v[col] = fmaf(weight, values[i].v[col], seen.sum[h].v[col]);
+    }
+  }
 }
 
-/// out = the ranges of each head joined, [n_heads, head_size]. `ranges`: [n_heads, stride, 4 + head_size], the first n
-/// of each head. `weights`: [n_heads, kMostSplits] in shared memory.
+/// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, stride, 4 +
+/// head_size], the first n of each head. `weights`: [n_heads, kMostSplits] in shared memory.
+template <class Store>
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
-                                            float* weights, float* out) {
+                                            float* weights, const Store& store) {
   const int part_floats = head_size + 4;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   __syncthreads();  // `weights` may have been in use
@@ -125,13 +144,13 @@ __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, in
     const float* parts = ranges + h * stride * part_floats;
     float most = -INFINITY;
     for (int i = lane; i < n; i += kWarp) most = fmaxf(most, parts[i * part_floats]);
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(kAll, most, offset));
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, offset));
     float total = 0.0F;
     for (int i = lane; i < n; i += kWarp) {
       weights[h * kMostSplits + i] = weight_of(parts[i * part_floats], most);
       total += weights[h * kMostSplits + i] * parts[i * part_floats + 1];
     }
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(kAll, total, offset);
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(kAllLanes, total, offset);
     __syncwarp();
     for (int i = lane; i < n; i += kWarp) weights[h * kMostSplits + i] /= total;
   }
@@ -147,7 +166,7 @@ __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, in
       sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
       sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
     }
-    *reinterpret_cast<float4*>(out + i) = sum;
+    store(i, sum);
   }
 }
 
@@ -172,116 +191,194 @@ __device__ __forceinline__ const std::byte* page_of(const AttendArgs& args, cons
   return position < range.end ? args.state.pages[row.first_page + position / kKvPagePositions] : nullptr;
 }
 
-/// The positions of a block, kWarp / kLanes a warp at a time. `first_page`: of the lane's first one.
+/// Calls for the keys and values of a range before the input is there: those of earlier passes come from far away.
+__device__ __forceinline__ void prefetch_range(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
+                                               const Range& range) {
+  constexpr int kLine = 128;
+  const int lines = (args.layout.row_bytes + kLine - 1) / kLine;
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * lines * (range.end - range.begin); i += kThreads) {
+    const int plane = i % 2;
+    const int position = range.begin + i / 2 / lines;
+    const std::byte* page = args.state.pages[row.first_page + position / kKvPagePositions];
+    const std::byte* at = page + args.layout.offset(args.layer, plane, chunk.kv_head, position % kKvPagePositions) +
+                          i / 2 % lines * kLine;
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at));
+  }
+}
+
+/// The pages of a lane's batch of positions.
+struct BatchPages {
+  const std::byte* page[kBatch];
+};
+
+template <int kLanes>
+__device__ __forceinline__ BatchPages pages_of(const AttendArgs& args, const PassRow& row, const Range& range,
+                                               int first) {
+  BatchPages pages;
+#pragma unroll
+  for (int i = 0; i < kBatch; ++i) {
+    pages.page[i] = page_of(args, row, range, first + i * (kThreads / kLanes) + static_cast<int>(threadIdx.x) / kLanes);
+  }
+  return pages;
+}
+
+/// The positions of a block, kBatch * kThreads / kLanes at a time. `pages`: of the first ones.
 template <int kLanes, int kHeads, bool kQuantised>
 __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
-                                          const Range& range, const std::byte* first_page, Seen<kHeads>& seen) {
-  constexpr int kAtOnce = kWarps * (kWarp / kLanes);
+                                          int row_of_pass, const Range& range, BatchPages pages, Seen<kHeads>& seen) {
+  constexpr int kAtOnce = kThreads / kLanes;
   const int head_size = args.layout.head_size;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int col = lane % kLanes * kColumns;
+  const int col = static_cast<int>(threadIdx.x) % kLanes * kColumns;
   const bool has_columns = col < head_size;
-  Columns query[kHeads] = {};
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    if (h >= chunk.n_heads || !has_columns) continue;
-    const float* q = args.query + (static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
-                                   static_cast<std::size_t>(chunk.first_head + h)) *
-                                      static_cast<std::size_t>(head_size);
-#pragma unroll
-    for (int i = 0; i < kColumns; ++i) query[h].v[i] = q[col + i] * args.scale * 1.44269504F;
-  }
   const int own = static_cast<int>(threadIdx.x) / kLanes;
-  // The next positions are on their way while the current ones are seen, and the pages of those after them. All lanes
-  // of a warp go round equally often, for the shuffles.
-  const auto load = [&](int position, const std::byte* page, Packed<kQuantised>& key, Packed<kQuantised>& value) {
-    key = value = {};
-    if (page == nullptr || !has_columns) return;
-    key.load(page + args.layout.offset(args.layer, 0, chunk.kv_head, position % kKvPagePositions), col, head_size);
-    value.load(page + args.layout.offset(args.layer, 1, chunk.kv_head, position % kKvPagePositions), col, head_size);
-  };
-  Packed<kQuantised> next_key;
-  Packed<kQuantised> next_value;
-  load(range.begin + own, first_page, next_key, next_value);
-  const std::byte* next_page = page_of(args, row, range, range.begin + own + kAtOnce);
-  for (int first = range.begin; first < range.end; first += kAtOnce) {
-    const bool there = first + own < range.end;
-    const Columns key = next_key.values();
-    const Columns value = next_value.values();
-    load(first + kAtOnce + own, next_page, next_key, next_value);
-    next_page = page_of(args, row, range, first + 2 * kAtOnce + own);
+  Columns query[kHeads] = {};
+  // All lanes of a warp go round equally often, for the shuffles.
+  for (int first = range.begin; first < range.end; first += kBatch * kAtOnce) {
+    Packed<kQuantised> keys[kBatch] = {};
+    Packed<kQuantised> packed[kBatch] = {};
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (pages.page[i] == nullptr || !has_columns) continue;
+      const int slot = (first + i * kAtOnce + own) % kKvPagePositions;
+      keys[i].load(pages.page[i] + args.layout.offset(args.layer, 0, chunk.kv_head, slot), col, head_size);
+      packed[i].load(pages.page[i] + args.layout.offset(args.layer, 1, chunk.kv_head, slot), col, head_size);
+    }
+    if (first == range.begin) {
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+        if (h >= chunk.n_heads || !has_columns) continue;
+        const float* q = args.query +
+                         (static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
+                          static_cast<std::size_t>(chunk.first_head + h)) *
+                             static_cast<std::size_t>(head_size) +
+                         col;
+#pragma unroll
+        for (int i = 0; i < kColumns; i += 4) {
+          const float4 four = *reinterpret_cast<const float4*>(q + i);
+          const float scale = args.scale * 1.44269504F;
+          query[h].v[i] = four.x * scale, query[h].v[i + 1] = four.y * scale;
+          query[h].v[i + 2] = four.z * scale, query[h].v[i + 3] = four.w * scale;
+        }
+      }
+    }
+    bool there[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) there[i] = pages.page[i] != nullptr;
+    pages = pages_of<kLanes>(args, row, range, first + kBatch * kAtOnce);
+    float scores[kHeads][kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const Columns key = keys[i].values();
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) {
+        float score = 0.0F;
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) score = fmaf(query[h].v[c], key.v[c], score);
+        scores[h][i] = score;
+      }
+    }
+#pragma unroll
+    for (int offset = 1; offset < kLanes; offset *= 2) {
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h)
+#pragma unroll
+        for (float& score : scores[h]) score += __shfl_xor_sync(kAllLanes, score, offset);
+    }
+    Columns values[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) values[i] = packed[i].values();
 #pragma unroll
     for (int h = 0; h < kHeads; ++h) {
-      float score = 0.0F;
 #pragma unroll
-      for (int i = 0; i < kColumns; ++i) score = fmaf(query[h].v[i], key.v[i], score);
-#pragma unroll
-      for (int offset = 1; offset < kLanes; offset *= 2) score += __shfl_xor_sync(kAll, score, offset);
-      if (there) see(seen, h, score, value);
+      for (int i = 0; i < kBatch; ++i) scores[h][i] = there[i] ? scores[h][i] : -INFINITY;
+      see(seen, h, scores[h], values);
     }
   }
 }
 
-/// What the groups of kLanes lanes have seen, in shared memory, and then their weights in the whole.
+/// Joins what the groups of kLanes lanes of a warp have seen: all of them have the same then.
 template <int kLanes, int kHeads>
-struct Groups {
-  static constexpr int kGroups = kWarps * (kWarp / kLanes);
-  float* most;     // [kHeads, kGroups], later the weights
-  float* total;    // [kHeads, kGroups]
-  float* sums;     // [kHeads, kGroups, stride]
-  int stride;      // of sums: head_size, and four so that groups lie in other banks
-  float* largest;  // [kHeads] of all groups
-  float* whole;    // [kHeads] weighted totals
-
-  __device__ __forceinline__ Groups(float* shared, int head_size)
-      : most(shared),
-        total(most + kHeads * kGroups),
-        sums(total + kHeads * kGroups),
-        stride(head_size + 4),
-        largest(sums + kHeads * kGroups * stride),
-        whole(largest + kHeads) {}
-  static int floats(int head_size) { return kHeads * kGroups * (2 + head_size + 4) + 2 * kHeads; }
-
-  __device__ __forceinline__ void store(const Seen<kHeads>& seen, int head_size) {
-    const int group = static_cast<int>(threadIdx.x) / kLanes;
-    const int lane = static_cast<int>(threadIdx.x) % kLanes;
-    const int col = lane * kColumns;
+__device__ __forceinline__ void join_lanes(Seen<kHeads>& seen) {
+#pragma unroll
+  for (int offset = kLanes; offset < kWarp; offset *= 2) {
 #pragma unroll
     for (int h = 0; h < kHeads; ++h) {
-      if (lane == 0) most[h * kGroups + group] = seen.most[h], total[h * kGroups + group] = seen.total[h];
+      const float other = __shfl_xor_sync(kAllLanes, seen.most[h], offset);
+      const float most = fmaxf(seen.most[h], other);
+      const float weight = weight_of(seen.most[h], most);
+      seen.most[h] = most;
+      seen.total[h] *= weight;
+      seen.total[h] += __shfl_xor_sync(kAllLanes, seen.total[h], offset);
+#pragma unroll
+      for (float& sum : seen.sum[h].v) {
+        sum *= weight;
+        sum += __shfl_xor_sync(kAllLanes, sum, offset);
+      }
+    }
+  }
+}
+
+/// What the warps have seen, in shared memory, and then their weights in the whole.
+template <int kLanes, int kHeads>
+struct Warps {
+  float* most;     // [kHeads, kWarps], later the weights
+  float* total;    // [kHeads, kWarps]
+  float* sums;     // [kHeads, kWarps, stride]
+  int stride;      // of sums: head_size, and four so that warps lie in other banks
+  float* largest;  // [kHeads] of all warps
+  float* whole;    // [kHeads] weighted totals
+
+  __device__ __forceinline__ Warps(float* shared, int head_size)
+      : most(shared),
+        total(most + kHeads * kWarps),
+        sums(total + kHeads * kWarps),
+        stride(head_size + 4),
+        largest(sums + kHeads * kWarps * stride),
+        whole(largest + kHeads) {}
+  static int floats(int head_size) { return kHeads * kWarps * (2 + head_size + 4) + 2 * kHeads; }
+
+  __device__ __forceinline__ void store(const Seen<kHeads>& seen, int head_size) {
+    const int warp = static_cast<int>(threadIdx.x / kWarp);
+    const int lane = static_cast<int>(threadIdx.x % kWarp);
+    const int col = lane * kColumns;
+    if (lane >= kLanes) return;
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h) {
+      if (lane == 0) most[h * kWarps + warp] = seen.most[h], total[h * kWarps + warp] = seen.total[h];
       if (col >= head_size) continue;
-      auto* at = reinterpret_cast<float4*>(sums + (h * kGroups + group) * stride + col);
+      auto* at = reinterpret_cast<float4*>(sums + (h * kWarps + warp) * stride + col);
       const float* v = seen.sum[h].v;
       at[0] = {v[0], v[1], v[2], v[3]};
       at[1] = {v[4], v[5], v[6], v[7]};
     }
   }
 
-  /// kGroups lanes for each head. A barrier stands before and after.
+  /// kWarps lanes for each head. A barrier stands before and after.
   __device__ __forceinline__ void weigh() {
-    static_assert(kWarp % kGroups == 0);
-    for (int i = static_cast<int>(threadIdx.x); i < kHeads * kGroups; i += kThreads) {
-      const unsigned lanes = __activemask();  // whole groups of kGroups lanes
-      float highest = most[i];
+    static_assert(kWarp % kWarps == 0 && kHeads * kWarps <= kThreads);
+    const int i = static_cast<int>(threadIdx.x);
+    if (i >= kHeads * kWarps) return;
+    const unsigned lanes = __activemask();  // whole groups of kWarps lanes
+    float highest = most[i];
 #pragma unroll
-      for (int offset = 1; offset < kGroups; offset *= 2)
-        highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, offset));
-      const float weight = weight_of(most[i], highest);
-      float sum = weight * total[i];
-#pragma unroll
-      for (int offset = 1; offset < kGroups; offset *= 2) sum += __shfl_xor_sync(lanes, sum, offset);
-      most[i] = weight;
-      if (i % kGroups == 0) largest[i / kGroups] = highest, whole[i / kGroups] = sum;
+    for (int offset = 1; offset < kWarps; offset *= 2) {
+      highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, offset));
     }
+    const float weight = weight_of(most[i], highest);
+    float sum = weight * total[i];
+#pragma unroll
+    for (int offset = 1; offset < kWarps; offset *= 2) sum += __shfl_xor_sync(lanes, sum, offset);
+    most[i] = weight;
+    if (i % kWarps == 0) largest[i / kWarps] = highest, whole[i / kWarps] = sum;
   }
 
   /// Four neighbours of the head's weighted values.
-  __device__ __forceinline__ float4 joined(int h, int col) const {
+  [[nodiscard]] __device__ __forceinline__ float4 joined(int h, int col) const {
     float4 sum = {};
 #pragma unroll
-    for (int group = 0; group < kGroups; ++group) {
-      const float weight = most[h * kGroups + group];
-      const float4 v = *reinterpret_cast<const float4*>(sums + (h * kGroups + group) * stride + col);
+    for (int warp = 0; warp < kWarps; ++warp) {
+      const float weight = most[h * kWarps + warp];
+      const float4 v = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * stride + col);
       sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
       sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
     }
@@ -301,85 +398,87 @@ __device__ __forceinline__ bool is_last(unsigned* arrived, int n) {
 }
 
 template <int kLanes, int kHeads, bool kQuantised>
-__global__ void __launch_bounds__(kThreads) attend_kernel(const __grid_constant__ AttendArgs args) {
+__global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
+    attend_kernel(const __grid_constant__ AttendArgs args) {
   extern __shared__ __align__(16) float shared[];
   allow_next_kernel();
-  const PassRow row = args.state.rows[blockIdx.z];  // no kernel between the first and the last of a pass writes it
-  const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y), args.n_splits);
-  const std::byte* first_page = page_of(args, row, range, range.begin + static_cast<int>(threadIdx.x) / kLanes);
+  const int row_of_pass = args.first_row + static_cast<int>(blockIdx.z);
+  const PassRow row = args.state.rows[row_of_pass];  // no kernel between the first and the last of a pass writes it
+  const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y));
+  const HeadChunk chunk = chunk_of_block<kHeads>(args);
+  const BatchPages pages = pages_of<kLanes>(args, row, range, range.begin);
+  if (static_cast<int>(blockIdx.y) < range.n_splits) prefetch_range(args, chunk, row, range);
   wait_for_previous_kernel();
   if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
-  const HeadChunk chunk = chunk_of_block<kHeads>(args);
   Seen<kHeads> seen;
   clear(seen);
-  see_range<kLanes, kHeads, kQuantised>(args, chunk, row, range, first_page, seen);
+  see_range<kLanes, kHeads, kQuantised>(args, chunk, row, row_of_pass, range, pages, seen);
+  join_lanes<kLanes>(seen);
   const int head_size = args.layout.head_size;
-  Groups<kLanes, kHeads> groups(shared, head_size);
-  groups.store(seen, head_size);
+  Warps<kLanes, kHeads> warps(shared, head_size);
+  warps.store(seen, head_size);
   __syncthreads();
-  groups.weigh();
+  warps.weigh();
   __syncthreads();
 
   // A range of a head: largest score, total, two unused, sums of the values.
   const int part_floats = head_size + 4;
-  const std::size_t first_head = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
+  const std::size_t first_head = static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
                                  static_cast<std::size_t>(chunk.first_head);
-  float* out = args.out + first_head * static_cast<std::size_t>(head_size);
-  float* ranges = args.partial + first_head * static_cast<std::size_t>(args.n_splits * part_floats);
+  const std::size_t first_part = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
+                                 static_cast<std::size_t>(chunk.first_head);
+  const auto store = [&](int col, const float4& four) {
+    *reinterpret_cast<float4*>(args.out + first_head * static_cast<std::size_t>(head_size) + col) = four;
+    if (args.quantised_out.words == nullptr) return;
+    const int step = (chunk.first_head * head_size + col) / kStepOfInput;
+    quantise_fours(quantised_step(args.quantised_out, row_of_pass, step), four);
+  };
+  float* ranges = args.partial + first_part * static_cast<std::size_t>(kMostSplits * part_floats);
   for (int i = 4 * static_cast<int>(threadIdx.x); i < chunk.n_heads * head_size; i += 4 * kThreads) {
     const int h = i / head_size;
     const int col = i - h * head_size;
-    const float4 sum = groups.joined(h, col);
+    const float4 sum = warps.joined(h, col);
     if (range.n_splits == 1) {
-      const float inverse = 1.0F / groups.whole[h];
-      *reinterpret_cast<float4*>(out + i) = {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse};
+      const float inverse = 1.0F / warps.whole[h];
+      store(i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
     } else {
-      float* part = ranges + (h * args.n_splits + static_cast<int>(blockIdx.y)) * part_floats;
-      if (col == 0) part[0] = groups.largest[h], part[1] = groups.whole[h];
+      float* part = ranges + (h * kMostSplits + static_cast<int>(blockIdx.y)) * part_floats;
+      if (col == 0) part[0] = warps.largest[h], part[1] = warps.whole[h];
       *reinterpret_cast<float4*>(part + 4 + col) = sum;
     }
   }
   if (range.n_splits == 1) return;
   if (!is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) return;
-  join_ranges(ranges, chunk.n_heads, range.n_splits, args.n_splits, head_size, shared, out);
+  join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, shared, store);
 }
-
-/// Query heads that a block takes at once.
-int heads_of_block(int group) { return group == 1 ? 1 : group <= 4 ? 4 : 8; }
-
-int chunks_of(int group) { return (group + heads_of_block(group) - 1) / heads_of_block(group); }
 
 template <int kLanes, int kHeads>
-cudaError_t launch_attend(const AttendArgs& args, cudaStream_t stream) {
+cudaError_t launch_attend(AttendArgs args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
-  const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks_of(group)),
-                  static_cast<unsigned>(args.n_splits), static_cast<unsigned>(args.n_rows));
-  const int floats = std::max(Groups<kLanes, kHeads>::floats(args.layout.head_size), kHeads * kMostSplits);
+  const int chunks = (group + kHeads - 1) / kHeads;
+  const int floats = std::max(Warps<kLanes, kHeads>::floats(args.layout.head_size), kHeads * kMostSplits);
   const auto bytes = sizeof(float) * static_cast<std::size_t>(floats);
-  return args.layout.quantised
-             ? launch(attend_kernel<kLanes, kHeads, true>, grid, dim3(kThreads), bytes, stream, args)
-             : launch(attend_kernel<kLanes, kHeads, false>, grid, dim3(kThreads), bytes, stream, args);
+  const int end = args.n_rows;
+  for (args.first_row = 0; args.first_row < end; args.first_row += kMostPartialRows) {
+    const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks), kMostSplits,
+                    static_cast<unsigned>(std::min(kMostPartialRows, end - args.first_row)));
+    const cudaError_t error =
+        args.layout.quantised ? launch(attend_kernel<kLanes, kHeads, true>, grid, dim3(kThreads), bytes, stream, args)
+                              : launch(attend_kernel<kLanes, kHeads, false>, grid, dim3(kThreads), bytes, stream, args);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
 }
 
+/// A block takes several query heads that share a key head: few in a small pass, so that more blocks share the work,
+/// more in a large one, so that less is read.
 template <int kLanes>
 cudaError_t launch_heads(const AttendArgs& args, cudaStream_t stream) {
-  switch (heads_of_block(args.n_heads / args.layout.n_kv_heads)) {
-    case 1:
-      return launch_attend<kLanes, 1>(args, stream);
-    case 4:
-      return launch_attend<kLanes, 4>(args, stream);
-    default:
-      return launch_attend<kLanes, 8>(args, stream);
-  }
+  if (args.n_heads == args.layout.n_kv_heads) return launch_attend<kLanes, 1>(args, stream);
+  return args.n_rows <= kFewRows ? launch_attend<kLanes, 2>(args, stream) : launch_attend<kLanes, 4>(args, stream);
 }
 
 }  // namespace
-
-int choose_splits(const KvLayout& layout, int n_heads, int n_rows, int n_processors) {
-  const int blocks = layout.n_kv_heads * chunks_of(n_heads / layout.n_kv_heads);
-  const int most = std::clamp(kMostPartialRows / n_rows, 1, kMostSplits);
-  return std::clamp(2 * n_processors / blocks, 1, most);
-}
 
 cudaError_t attend(const AttendArgs& args, cudaStream_t stream) {
   const int lanes = (args.layout.head_size + kColumns - 1) / kColumns;

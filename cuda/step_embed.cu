@@ -2,6 +2,7 @@
 
 #include "cuda/dependent.cuh"
 #include "cuda/launch.hpp"
+#include "cuda/quantise.cuh"
 #include "cuda/record_reader.cuh"
 
 namespace inlay::cuda {
@@ -28,8 +29,12 @@ __global__ void embed_kernel(const __grid_constant__ EmbedArgs args) {
                                                    static_cast<std::size_t>(table.n_records) * R::kBytes;
     float* x = args.x + static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(table.n_cols);
     for (int col = static_cast<int>(threadIdx.x); col < table.n_cols; col += static_cast<int>(blockDim.x)) {
-      x[col] = weight_at<F>(records + static_cast<std::size_t>(col / R::kColumns) * R::kBytes, row.token % kPanelRows,
-                            col % R::kColumns);
+      const float value = weight_at<F>(records + static_cast<std::size_t>(col / R::kColumns) * R::kBytes,
+                                       row.token % kPanelRows, col % R::kColumns);
+      x[col] = value;
+      if (args.quantised_x.words == nullptr) continue;
+      const float norm = args.next_norm == nullptr ? 1.0F : args.next_norm[col];
+      quantise_step(quantised_step(args.quantised_x, row_of_pass, col / kStepOfInput), value * norm, value);
     }
   });
 }

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include "cuda/activations.hpp"
 #include "cuda/pass_state.hpp"
 #include "cuda/record.hpp"
 
@@ -16,6 +17,9 @@ struct EmbedArgs {
   int n_pairs = 0;
   int n_rows = 0;
   float* x = nullptr;  // [n_rows, n_cols]
+  // x times the weights of the norm that follows it, if it is for a quantised matrix.
+  QuantisedRows quantised_x;
+  const float* next_norm = nullptr;  // [n_cols], or null
 };
 
 /// x = rows of the embedding table, and the rotations of the rows' positions. Asynchronous.

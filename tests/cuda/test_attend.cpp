@@ -118,45 +118,49 @@ std::vector<double> plain_attention(const Sequence& sequence, const Shape& shape
   return out;
 }
 
-/// Rows at the given positions, run twice: the second run must have the same bits.
-double worst_error(test::Random& random, const Shape& shape, const std::vector<int>& positions, float deviation) {
-  const int length = *std::max_element(positions.begin(), positions.end()) + 1;
-  const Sequence sequence(random, shape, length, deviation);
+/// The outputs of rows of a sequence, [row][head][column].
+std::vector<float> outputs(const Sequence& sequence, const Shape& shape, const std::vector<int>& positions,
+                           const std::vector<float>& query) {
   const test::DeviceArray<std::byte> bytes(sequence.bytes());
   const test::DeviceArray<std::byte*> pages(sequence.pages_in(bytes.data()));
   std::vector<cuda::PassRow> rows;
   for (const int position : positions) rows.push_back({0, position, 0});
   const test::DeviceArray<cuda::PassRow> device_rows(rows);
-  const auto n_rows = static_cast<int>(positions.size());
-  const std::size_t values = static_cast<std::size_t>(shape.n_heads * shape.head_size);
-  const auto query = test::random_floats(random, rows.size() * values);
   const test::DeviceArray<float> device_query(query);
   const test::DeviceArray<float> out(query.size());
-  const test::DeviceArray<float> partial(cuda::kMostPartialRows *
-                                         (values + static_cast<std::size_t>(4 * shape.n_heads)));
+  const test::DeviceArray<float> partial(std::size_t{cuda::kMostPartialRows} * cuda::kMostSplits *
+                                         static_cast<std::size_t>(shape.n_heads * (shape.head_size + 4)));
   const test::DeviceArray<unsigned> arrived(
-      std::vector<unsigned>(rows.size() * static_cast<std::size_t>(shape.n_heads)));
+      std::vector<unsigned>(std::size_t{cuda::kMostPartialRows} * static_cast<std::size_t>(shape.n_heads)));
   cuda::AttendArgs args;
   args.state.rows = device_rows.data();
   args.state.pages = pages.data();
   args.layout = sequence.layout;
   args.layer = kLayers - 1;
   args.n_heads = shape.n_heads;
-  args.n_rows = n_rows;
-  args.n_splits = cuda::choose_splits(sequence.layout, shape.n_heads, n_rows, 132);
+  args.n_rows = static_cast<int>(positions.size());
   args.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
   args.query = device_query.data(), args.out = out.data();
   args.partial = partial.data(), args.arrived = arrived.data();
   REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
-  const auto found = out.read();
-  REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
-  CHECK(out.read() == found);
+  return out.read();
+}
+
+/// Rows at the given positions, run twice: the second run must have the same bits.
+double worst_error(test::Random& random, const Shape& shape, const std::vector<int>& positions, float deviation) {
+  const int length = *std::max_element(positions.begin(), positions.end()) + 1;
+  const Sequence sequence(random, shape, length, deviation);
+  const auto values = static_cast<std::size_t>(shape.n_heads * shape.head_size);
+  const auto query = test::random_floats(random, positions.size() * values);
+  const auto found = outputs(sequence, shape, positions, query);
+  CHECK(outputs(sequence, shape, positions, query) == found);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(shape.head_size));
   double worst = 0.0;
-  for (std::size_t row = 0; row < rows.size(); ++row) {
+  for (std::size_t row = 0; row < positions.size(); ++row) {
     for (int head = 0; head < shape.n_heads; ++head) {
       const std::size_t first = row * values + static_cast<std::size_t>(head * shape.head_size);
       const auto expected = plain_attention(sequence, shape, &query[first], head / (shape.n_heads / shape.n_kv_heads),
-                                            positions[row] + 1, static_cast<double>(args.scale));
+                                            positions[row] + 1, scale);
       double spread = 1e-9;
       for (const double value : expected) spread = std::max(spread, std::abs(value));
       for (std::size_t col = 0; col < expected.size(); ++col) {
@@ -195,6 +199,29 @@ TEST_CASE("scores as large as they get") {
   const Shape shape{8, 2, 64, KvFormat::kF16};
   const double worst = worst_error(random, shape, {300, 700}, 1000.0F);
   MESSAGE("largest error " << worst);
+}
+
+TEST_CASE("a row of attention has the same bits alone and in company") {
+  test::Random random(8);
+  int checked = 0;
+  for (const auto& [n_heads, n_kv_heads] : {std::pair{4, 4}, {8, 2}, {14, 2}}) {
+    const Shape shape{n_heads, n_kv_heads, 64, KvFormat::kF16};
+    const Sequence sequence(random, shape, 700, 1.0F);
+    const auto values = static_cast<std::size_t>(n_heads * shape.head_size);
+    std::vector<int> positions;
+    for (int i = 0; i < cuda::kMostPartialRows + 11; ++i) positions.push_back(i * 5);
+    const auto query = test::random_floats(random, positions.size() * values);
+    const auto together = outputs(sequence, shape, positions, query);
+    for (const std::size_t row :
+         {std::size_t{0}, std::size_t{25}, std::size_t{26}, std::size_t{77}, positions.size() - 1}) {
+      const auto first = static_cast<std::ptrdiff_t>(row * values);
+      const std::vector<float> own(query.begin() + first, query.begin() + first + static_cast<std::ptrdiff_t>(values));
+      const auto alone = outputs(sequence, shape, {positions[row]}, own);
+      CHECK_MESSAGE(std::equal(alone.begin(), alone.end(), together.begin() + first), "position " << positions[row]);
+      ++checked;
+    }
+  }
+  MESSAGE("checked " << checked << " rows");
 }
 
 }  // namespace

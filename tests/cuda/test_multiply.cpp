@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "base/half.hpp"
 #include "cuda/device_array.hpp"
 #include "cuda/multiply.hpp"
 #include "cuda/repack.hpp"
+#include "cuda/step_quantise.hpp"
 #include "quant/reference.hpp"
 #include "support/blocks.hpp"
 
@@ -50,7 +52,9 @@ struct TestInput {
         n_rows(rows),
         n_cols(cols),
         device_x(x),
-        device_norm(norm) {
+        device_norm(norm),
+        words(std::vector<std::byte>(at(rows, (cols + 255) / 256 * 8 * cuda::kStepBytes))),
+        sums(std::vector<cuda::StepSums>(at(rows, (cols + 255) / 256 * 8))) {
     for (int row = 0; row < rows; ++row) {
       double squares = 0.0;
       for (int col = 0; col < cols; ++col) squares += std::pow(x[at(row, cols, col)], 2.0);
@@ -69,6 +73,20 @@ struct TestInput {
   std::vector<double> exact;
   test::DeviceArray<float> device_x;
   test::DeviceArray<float> device_norm;
+
+  /// As a kernel before would have left it, if matrices that are quantised may read it.
+  [[nodiscard]] cuda::QuantisedRows quantise() {
+    cuda::QuantisedRows rows;
+    if (n_cols % cuda::kStepOfInput != 0) return rows;
+    rows.n_steps = (n_cols + 255) / 256 * 8;
+    rows.words = words.data();
+    rows.sums = sums.data();
+    REQUIRE(cuda::quantise(device_x.data(), norm.empty() ? nullptr : device_norm.data(), n_rows, n_cols, rows,
+                           nullptr) == cudaSuccess);
+    return rows;
+  }
+  test::DeviceArray<std::byte> words;
+  test::DeviceArray<cuda::StepSums> sums;
 };
 
 /// y and the sum of the magnitudes of its products.
@@ -91,9 +109,10 @@ Exact product(const TestMatrix& matrix, int row, const TestInput& input, int tok
 /// one.
 constexpr double kTolerance = 2e-3;
 
-cuda::MultiplyArgs args_of(const TestInput& input) {
+cuda::MultiplyArgs args_of(TestInput& input) {
   cuda::MultiplyArgs args;
   args.n_parts = 0;
+  args.quantised_x = input.quantise();
   args.x = input.device_x.data();
   args.norm = input.norm.empty() ? nullptr : input.device_norm.data();
   args.epsilon = TestInput::kEpsilon;
@@ -110,8 +129,9 @@ std::vector<float> run(cuda::MultiplyArgs args, const std::vector<float>& before
   const test::DeviceArray<float> out(before);
   args.out = out.data();
   args.out_stride = stride;
-  cuda::choose_shape(args, kProcessors);
-  REQUIRE(cuda::prepare_multiply() == cudaSuccess);
+  REQUIRE(cuda::prepare_multiply(args.limits) == cudaSuccess);
+  args.limits.n_processors = kProcessors;
+  cuda::choose_shape(args);
   REQUIRE(cuda::multiply(args, nullptr) == cudaSuccess);
   return out.read();
 }
@@ -128,9 +148,8 @@ TEST_CASE("products of every format and batch width lie within the bound") {
         const TestMatrix matrix(random, F::format, 41, n_cols, fill);
         for (const int n_rows : {1, 2, 3, 5, 8, 19}) {
           const bool normed = n_rows % 2 == 1;
-          const TestInput input(test::random_floats(random, at(n_rows, n_cols)),
-                                normed ? test::random_floats(random, at(1, n_cols)) : std::vector<float>{}, n_rows,
-                                n_cols);
+          TestInput input(test::random_floats(random, at(n_rows, n_cols)),
+                          normed ? test::random_floats(random, at(1, n_cols)) : std::vector<float>{}, n_rows, n_cols);
           cuda::MultiplyArgs args = args_of(input);
           add_part(args, matrix);
           const std::vector<float> found = run(args, std::vector<float>(at(n_rows, 41), NAN), 41);
@@ -138,7 +157,8 @@ TEST_CASE("products of every format and batch width lie within the bound") {
             for (int row = 0; row < 41; ++row) {
               const Exact y = product(matrix, row, input, token);
               const double error = std::abs(found[at(token, 41, row)] - y.value) / std::max(y.magnitude, 1e-30);
-              if (!(error < kTolerance)) FAIL_CHECK(F::name << " " << n_cols << " " << n_rows << ": " << error);
+              if (!(error < kTolerance))
+                FAIL_CHECK(std::string(F::name) << " " << n_cols << " " << n_rows << ": " << error);
               worst = std::max(worst, error);
               ++checked;
             }
@@ -157,14 +177,14 @@ TEST_CASE("a row has the same bits alone and in company") {
     constexpr int kCols = 2048;
     const TestMatrix matrix(random, F::format, 64, kCols, test::Fill::kRandom);
     const auto norm = test::random_floats(random, kCols);
-    const TestInput all(test::random_floats(random, at(11, kCols)), norm, 11, kCols);
+    TestInput all(test::random_floats(random, at(11, kCols)), norm, 11, kCols);
     cuda::MultiplyArgs args = args_of(all);
     add_part(args, matrix);
     const std::vector<float> together = run(args, std::vector<float>(at(11, 64), NAN), 64);
     for (int row = 0; row < 11; ++row) {
-      const TestInput one({all.x.begin() + static_cast<std::ptrdiff_t>(at(row, kCols)),
-                           all.x.begin() + static_cast<std::ptrdiff_t>(at(row + 1, kCols))},
-                          norm, 1, kCols);
+      TestInput one({all.x.begin() + static_cast<std::ptrdiff_t>(at(row, kCols)),
+                     all.x.begin() + static_cast<std::ptrdiff_t>(at(row + 1, kCols))},
+                    norm, 1, kCols);
       cuda::MultiplyArgs alone = args_of(one);
       add_part(alone, matrix);
       const std::vector<float> found = run(alone, std::vector<float>(64, NAN), 64);
@@ -183,8 +203,8 @@ TEST_CASE("gates, residuals and biases") {
   const auto bias = test::random_floats(random, kRows);
   const test::DeviceArray<float> device_bias(bias);
   for (const int n_rows : {1, 3, 6}) {
-    const TestInput input(test::random_floats(random, at(n_rows, kCols)), test::random_floats(random, kCols, 0.1F),
-                          n_rows, kCols);
+    TestInput input(test::random_floats(random, at(n_rows, kCols)), test::random_floats(random, kCols, 0.1F), n_rows,
+                    kCols);
     cuda::MultiplyArgs gated = args_of(input);
     gated.epilogue = cuda::Epilogue::kGated;
     add_part(gated, gate, device_bias.data());
@@ -219,7 +239,7 @@ TEST_CASE("an infinity or a NaN shows in its row and in no other") {
     for (const float bad : {INFINITY, -INFINITY, NAN}) {
       auto x = test::random_floats(random, at(3, 512));
       x[at(1, 512, 300)] = bad;
-      const TestInput input(x, {}, 3, 512);
+      TestInput input(x, {}, 3, 512);
       cuda::MultiplyArgs args = args_of(input);
       add_part(args, matrix);
       const auto found = run(args, std::vector<float>(at(3, 16), 0.0F), 16);
@@ -230,6 +250,86 @@ TEST_CASE("an infinity or a NaN shows in its row and in no other") {
       }
     }
   }
+}
+
+/// What the words and sums of a quantised step stand for, against the activations that were quantised.
+struct StepCheck {
+  double worst = 0.0;          // of an activation, in scales
+  double worst_sum = 0.0;      // of the sums, relative to the magnitudes
+  double worst_squares = 0.0;  // relative
+};
+
+void check_step(const std::byte* words, const cuda::StepSums& sums, const float* x, const float* source,
+                StepCheck& found) {
+  double halves[2] = {};
+  double magnitude = 0.0;
+  double squares = 0.0;
+  double most = 0.0;
+  for (int col = 0; col < 32; ++col) {
+    const int byte = col % 16 / 4 * 8 + col / 16 * 4 + col % 4;
+    const double quant = 256 * static_cast<std::int8_t>(words[byte]) + static_cast<std::int8_t>(words[32 + byte]);
+    const double value = quant * static_cast<double>(sums.scale);
+    if (sums.scale > 0.0F) {
+      found.worst =
+          std::max(found.worst, std::abs(value - static_cast<double>(x[col])) / static_cast<double>(sums.scale));
+    } else {
+      CHECK(x[col] == 0.0F);
+    }
+    halves[col / 16] += value;
+    magnitude += std::abs(value);
+    squares += std::pow(static_cast<double>(source[col]), 2.0);
+    most = std::max(most, std::abs(static_cast<double>(x[col])));
+  }
+  CHECK(static_cast<double>(sums.scale) * 32512.0 == doctest::Approx(most).epsilon(1e-6));
+  if (magnitude == 0.0) return;
+  found.worst_sum = std::max({found.worst_sum, std::abs(halves[0] - static_cast<double>(sums.low)) / magnitude,
+                              std::abs(halves[1] - static_cast<double>(sums.high)) / magnitude});
+  found.worst_squares = std::max(found.worst_squares, std::abs(squares - static_cast<double>(sums.squares)) / squares);
+}
+
+TEST_CASE("outputs are handed over as integers") {
+  test::Random random(6);
+  constexpr int kRows = 96;
+  constexpr int kCols = 512;
+  const TestMatrix matrix(random, Format::kQ4_K, kRows, kCols, test::Fill::kRandom);
+  const TestMatrix up(random, Format::kQ4_K, kRows, kCols, test::Fill::kRandom);
+  const auto next_norm = test::random_floats(random, kRows);
+  const test::DeviceArray<float> device_norm(next_norm);
+  StepCheck found;
+  int checked = 0;
+  for (const int n_rows : {1, 3, 7, 11}) {
+    TestInput input(test::random_floats(random, at(n_rows, kCols)), {}, n_rows, kCols);
+    for (const auto epilogue : {cuda::Epilogue::kAdd, cuda::Epilogue::kGated}) {
+      const bool gated = epilogue == cuda::Epilogue::kGated;
+      const test::DeviceArray<std::byte> words(at(n_rows, 8 * cuda::kStepBytes));
+      const test::DeviceArray<cuda::StepSums> sums(at(n_rows, 8));
+      cuda::MultiplyArgs args = args_of(input);
+      args.epilogue = epilogue;
+      add_part(args, matrix);
+      if (gated) add_part(args, up);
+      args.quantised_out = {words.data(), sums.data(), 8};
+      args.next_norm = gated ? nullptr : device_norm.data();
+      const std::vector<float> out = run(args, test::random_floats(random, at(n_rows, kRows)), kRows);
+      const auto host_words = words.read();
+      const auto host_sums = sums.read();
+      for (int row = 0; row < n_rows; ++row) {
+        for (int step = 0; step < kRows / 32; ++step) {
+          float x[32];
+          for (int col = 0; col < 32; ++col) {
+            x[col] = out[at(row, kRows, step * 32 + col)] * (gated ? 1.0F : next_norm[at(0, 0, step * 32 + col)]);
+          }
+          check_step(host_words.data() + at(row, 8, step) * cuda::kStepBytes, host_sums[at(row, 8, step)], x,
+                     out.data() + at(row, kRows, step * 32), found);
+          ++checked;
+        }
+      }
+    }
+  }
+  CHECK(found.worst < 0.51);
+  CHECK(found.worst_sum < 1e-6);
+  CHECK(found.worst_squares < 1e-6);
+  MESSAGE("checked " << checked << " steps: activations within " << found.worst << " of their scale, sums within "
+                     << found.worst_sum << ", squares within " << found.worst_squares);
 }
 
 }  // namespace

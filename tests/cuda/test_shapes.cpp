@@ -7,7 +7,6 @@
 #include "cuda/kv_memory.hpp"
 #include "cuda/multiply.hpp"
 #include "cuda/record.hpp"
-#include "cuda/step_attend.hpp"
 
 namespace {
 
@@ -41,13 +40,17 @@ std::vector<std::vector<int>> panels_of_blocks(const cuda::MultiplyArgs& args) {
     int part = 0;
     while (!gated && part + 1 < args.n_parts && block >= args.parts[static_cast<std::size_t>(part) + 1].first_block)
       ++part;
-    for (int slot = 0; slot < args.shape.panels_per_block; ++slot) {
-      const int which = gated ? slot % 2 : part;
-      const int panel =
-          gated ? block * (args.shape.panels_per_block / 2) + slot / 2
-                : (block - args.parts[static_cast<std::size_t>(part)].first_block) * args.shape.panels_per_block + slot;
+    const cuda::MultiplyShape& shape = args.shape;
+    for (int group = 0; group < shape.n_groups; ++group) {
+      const int which = gated ? group % 2 : part;
+      const int of_part =
+          gated ? block * (shape.n_groups / 2) + group / 2
+                : (block - args.parts[static_cast<std::size_t>(part)].first_block) * shape.n_groups + group;
       auto& counts = found[static_cast<std::size_t>(which)];
-      if (static_cast<std::size_t>(panel) < counts.size()) ++counts[static_cast<std::size_t>(panel)];
+      for (int i = 0; i < shape.panels_of_group; ++i) {
+        const auto panel = static_cast<std::size_t>(of_part * shape.panels_of_group + i);
+        if (panel < counts.size()) ++counts[panel];
+      }
     }
   }
   return found;
@@ -69,13 +72,18 @@ TEST_CASE("blocks cover every panel once, whatever the sizes") {
               args.parts[static_cast<std::size_t>(part)].matrix = {nullptr, Format::kQ4_K, part_rows, cols,
                                                                    cuda::records_of_row(Format::kQ4_K, cols)};
             }
-            cuda::choose_shape(args, processors);
-            const int warps = args.shape.panels_per_block * args.shape.warps_per_panel;
+            std::byte handed_over[1];
+            const bool hands_over = quantised_cache && epilogue != cuda::Epilogue::kQkv;
+            if (hands_over) args.quantised_out.words = handed_over;
+            args.limits = {processors, 227 * 1024};
+            cuda::choose_shape(args);
+            const int warps = args.shape.n_warps();
             CHECK(warps >= 1);
             CHECK(warps <= 16);
-            const bool pairs =
-                epilogue == cuda::Epilogue::kGated || (epilogue == cuda::Epilogue::kQkv && quantised_cache);
-            if (pairs) CHECK(args.shape.panels_per_block % 2 == 0);
+            CHECK(args.shape.n_panels() % cuda::panels_unit(args) == 0);
+            if (epilogue == cuda::Epilogue::kGated) CHECK(args.shape.n_groups % 2 == 0);
+            const bool whole_steps = hands_over || (epilogue == cuda::Epilogue::kQkv && quantised_cache);
+            if (whole_steps) CHECK(args.shape.n_panels() / (epilogue == cuda::Epilogue::kGated ? 2 : 1) % 2 == 0);
             for (const auto& counts : panels_of_blocks(args)) {
               CHECK(std::all_of(counts.begin(), counts.end(), [](int count) { return count == 1; }));
             }
@@ -86,21 +94,6 @@ TEST_CASE("blocks cover every panel once, whatever the sizes") {
     }
   }
   MESSAGE("checked " << checked << " shapes");
-}
-
-TEST_CASE("splits of attention stay within the memory for their parts") {
-  for (const int n_kv_heads : {1, 2, 8, 32}) {
-    for (const int group : {1, 4, 7, 8, 16}) {
-      cuda::KvLayout layout;
-      layout.n_kv_heads = n_kv_heads;
-      for (int rows = 1; rows <= 4096; rows = rows * 3 + 1) {
-        const int splits = cuda::choose_splits(layout, n_kv_heads * group, rows, 132);
-        CHECK(splits >= 1);
-        CHECK(splits <= cuda::kMostSplits);
-        CHECK((splits == 1 || rows * splits <= cuda::kMostPartialRows));
-      }
-    }
-  }
 }
 
 TEST_CASE("KV planes of a page lie side by side, rows on 16 bytes") {

@@ -1,0 +1,85 @@
+// How activations become integers (activations.hpp).
+#pragma once
+
+#include "cuda/activations.hpp"
+#include "cuda/lane.cuh"
+#include "cuda/record.hpp"
+
+namespace inlay::cuda {
+
+namespace detail {
+
+/// Of the largest magnitude of 32 columns, as bits: those of a NaN or an infinity are the highest.
+struct StepScale {
+  float scale;
+  float inverse;
+};
+__device__ __forceinline__ StepScale step_scale(unsigned most) {
+  constexpr unsigned kInfinityBits = 0x7F800000U;
+  constexpr float kMostSteps = 32512.0F;  // 127 * 256: a coarse part of at most 127
+  const float scale = most < kInfinityBits ? __uint_as_float(most) * (1.0F / kMostSteps) : __uint_as_float(0x7FC00000U);
+  return {scale, scale >= 0x1p-120F ? __fdividef(1.0F, scale) : 0.0F};
+}
+
+__device__ __forceinline__ unsigned magnitude_bits(float x) { return __float_as_uint(x) & 0x7FFFFFFFU; }
+
+/// The addition leaves the rounded number in the lower bits.
+__device__ __forceinline__ int quant_of(float x, float inverse) {
+  return __float_as_int(fmaf(x, inverse, 12582912.0F)) - 0x4B400000;
+}
+
+}  // namespace detail
+
+/// Quantises 32 columns, one a lane: all lanes of a warp take part. `source`: what the column was before it was
+/// multiplied with a norm's weight. A NaN or an infinity makes all of them NaN.
+__device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const detail::StepScale scale = detail::step_scale(__reduce_max_sync(kAllLanes, detail::magnitude_bits(x)));
+  const int quant = detail::quant_of(x, scale.inverse);
+  std::byte* bytes = to.words + lane % 16 / 4 * 8 + lane / 16 * 4 + lane % 4;
+  bytes[0] = static_cast<std::byte>((quant + 128) >> 8);
+  bytes[kStepOfInput] = static_cast<std::byte>(quant);
+  const int all = __reduce_add_sync(kAllLanes, quant);
+  const int low = __reduce_add_sync(kAllLanes, lane < 16 ? quant : 0);
+  float squares = source * source;
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) squares += __shfl_xor_sync(kAllLanes, squares, offset);
+  if (lane == 0) {
+    *to.sums = {scale.scale, scale.scale * static_cast<float>(low), scale.scale * static_cast<float>(all - low),
+                squares};
+  }
+}
+
+/// The same, of four columns a lane: eight lanes, the first of which is a multiple of eight, take part. Without
+/// squares.
+__device__ __forceinline__ void quantise_fours(const QuantisedStep& to, const float4& x) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const unsigned eight = 0xFFU << (lane & 24);
+  unsigned most = max(max(detail::magnitude_bits(x.x), detail::magnitude_bits(x.y)),
+                      max(detail::magnitude_bits(x.z), detail::magnitude_bits(x.w)));
+#pragma unroll
+  for (int offset = 1; offset < 8; offset *= 2) most = max(most, __shfl_xor_sync(eight, most, offset));
+  const detail::StepScale scale = detail::step_scale(most);
+  const float values[4] = {x.x, x.y, x.z, x.w};
+  unsigned coarse = 0;
+  unsigned fine = 0;
+  int sum = 0;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int quant = detail::quant_of(values[i], scale.inverse);
+    coarse |= (static_cast<unsigned>(quant + 128) >> 8U & 255U) << (8 * i);
+    fine |= (static_cast<unsigned>(quant) & 255U) << (8 * i);
+    sum += quant;
+  }
+  std::byte* bytes = to.words + lane % 4 * 8 + lane % 8 / 4 * 4;
+  *reinterpret_cast<unsigned*>(bytes) = coarse;
+  *reinterpret_cast<unsigned*>(bytes + kStepOfInput) = fine;
+  sum += __shfl_xor_sync(eight, sum, 1);
+  sum += __shfl_xor_sync(eight, sum, 2);
+  const int high = __shfl_xor_sync(eight, sum, 4);
+  if (lane % 8 == 0) {
+    *to.sums = {scale.scale, scale.scale * static_cast<float>(sum), scale.scale * static_cast<float>(high), 0.0F};
+  }
+}
+
+}  // namespace inlay::cuda
