@@ -1,5 +1,7 @@
 #include "cuda/device_plan.hpp"
 
+#include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -57,7 +59,7 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.frequencies, plan.rope.frequencies.size() * sizeof(double));
 }
 
-Result<void> check_plan(const Plan& plan) {
+Result<void> check_plan(const Plan& plan, int batch_rows) {
   const ModelSpec& spec = plan.spec;
   const auto refuse = [](const std::string& what) {
     return Status(StatusCode::kUnsupported, "model option device: on CUDA " + what);
@@ -65,6 +67,11 @@ Result<void> check_plan(const Plan& plan) {
   if (spec.head_size % 8 != 0 || spec.head_size > kMostHeadSize) {
     return refuse("heads must have a multiple of 8 and at most " + std::to_string(kMostHeadSize) +
                   " values, this model's have " + std::to_string(spec.head_size));
+  }
+  // Kernels count bytes of activations in 32 bits.
+  const int longest = std::max({spec.embedding_length, spec.query_length(), spec.feed_forward_length});
+  if (quantised_bytes(batch_rows, longest) > std::size_t{std::numeric_limits<std::int32_t>::max()}) {
+    return refuse("batch_rows is too large for this model: " + std::to_string(batch_rows));
   }
   for (const Step& step : plan.steps) {
     if (step.kind == StepKind::kEmbed || step.matrix == kNoTensor) continue;
@@ -104,7 +111,7 @@ std::uint64_t Buffers::bytes(const Plan& plan, int batch_rows) {
 
 Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& options, const KvLayout& layout,
                                       cudaStream_t stream) {
-  INLAY_TRY(check_plan(plan));
+  INLAY_TRY(check_plan(plan, options.batch_rows));
   DevicePlan device;
   INLAY_TRY(check(prepare_multiply(device.limits_), "CUDA kernels"));
   device.batch_rows_ = options.batch_rows;
