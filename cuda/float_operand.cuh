@@ -44,10 +44,10 @@ struct LaneColumns {
     }
   }
 
-  /// From a row of floats, of which `n_left` are left in the record; zeros if it is null.
+  /// From a row of floats, of which `n_left` are there from the record on.
   __device__ __forceinline__ void load(const Lane<kTokens>& lane, const float* row, int n_left) {
     for_each(lane, [&](int col, float(&to)[kElements]) {
-      const bool there = row != nullptr && col < n_left;
+      const bool there = col < n_left;
       if constexpr (kElements == 2) {
         const float2 two = there ? *reinterpret_cast<const float2*>(row + col) : float2{};
         to[0] = two.x, to[1] = two.y;

@@ -1,6 +1,7 @@
 // How the lanes of a warp share a product with tensor cores (mma.cuh), for batches of one, four or eight tokens.
 //
-// An operand B has eight columns: four pairs of a coarse and a fine part of activations (input_operand.cuh). Of four
+// An operand B has eight columns: four pairs of a coarse and a fine part of activations (activations.hpp,
+// float_operand.cuh). Of four
 // tokens every pair takes one. A single token has all pairs, and each of them takes a share of the record's granules
 // (the columns that have a scale in common) and zeros elsewhere: one sum then holds several granules' products side by
 // side, and every lane scales its own.

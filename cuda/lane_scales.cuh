@@ -4,6 +4,7 @@
 
 #include <cuda_fp16.h>
 
+#include "cuda/lane_weights.cuh"
 #include "cuda/record.hpp"
 
 namespace inlay::cuda {
@@ -28,9 +29,6 @@ __device__ __forceinline__ float upper_half(unsigned v) {
 /// Half i of two words.
 __device__ __forceinline__ float half_at(unsigned low, unsigned high, int i) {
   return lower_half(__byte_perm(low, high, 0x10U + static_cast<unsigned>(i) * 0x22U));
-}
-__device__ __forceinline__ unsigned word_at(const uint4& v, int i) {
-  return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }
 
 }  // namespace detail
@@ -69,7 +67,7 @@ struct RowScales<Format, Scales::kBytes> {
   __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned halves)
       : d(detail::lower_half(halves)), bytes(header[0]) {}
   __device__ __forceinline__ float scale(int c, int i) const {
-    return static_cast<float>(detail::signed_byte(detail::word_at(bytes, i), c));
+    return static_cast<float>(detail::signed_byte(detail::word(bytes, i), c));
   }
 };
 
@@ -82,10 +80,10 @@ struct RowScales<Format, Scales::kNibbles> {
   __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned halves)
       : d(detail::lower_half(halves)), d_minimum(-detail::upper_half(halves)), bytes(header[0]) {}
   __device__ __forceinline__ float scale(int c, int i) const {
-    return static_cast<float>(detail::unsigned_byte(detail::word_at(bytes, i), c) & 15);
+    return static_cast<float>(detail::unsigned_byte(detail::word(bytes, i), c) & 15);
   }
   __device__ __forceinline__ float minimum(int c, int i) const {
-    return static_cast<float>(detail::unsigned_byte(detail::word_at(bytes, i), c) >> 4);
+    return static_cast<float>(detail::unsigned_byte(detail::word(bytes, i), c) >> 4);
   }
 };
 
@@ -96,7 +94,7 @@ struct RowScales<Format, Scales::kHalves> {
   uint4 halves;
   __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned /*halves*/) : halves(header[0]) {}
   __device__ __forceinline__ float scale(int c, int i) const {
-    return detail::half_at(detail::word_at(halves, 2 * i), detail::word_at(halves, 2 * i + 1), c);
+    return detail::half_at(detail::word(halves, 2 * i), detail::word(halves, 2 * i + 1), c);
   }
 };
 
@@ -112,7 +110,7 @@ struct RowScales<Format, Scales::kTwoHalves> {
 
  private:
   static __device__ __forceinline__ float at(const uint4& v, int c, int i) {
-    return detail::half_at(detail::word_at(v, 2 * i), detail::word_at(v, 2 * i + 1), c);
+    return detail::half_at(detail::word(v, 2 * i), detail::word(v, 2 * i + 1), c);
   }
 };
 

@@ -1,5 +1,5 @@
-// Matrices times rows of activations: the one kernel that reads weights. It normalises and quantises its input itself,
-// and its epilogue does what follows the product, so that a layer is five kernels.
+// Matrices times rows of activations: the one kernel that reads weights. Its epilogue does what follows the product,
+// and quantises the result for the next one, so that a layer is five kernels.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -35,7 +35,7 @@ struct KvStore {
 };
 
 /// How the work is cut: a block has n_groups groups of warps, each with panels of its own; the warps of a group share
-/// the records of its panels' rows. Every warp reads and quantises the columns of its records, once for all panels.
+/// the records of its panels' rows. Every warp reads the activations of its records, once for all panels.
 struct MultiplyShape {
   int warps_of_group = 1;
   int n_groups = 1;  // kGated: an even number, of part 0 and 1 in turn

@@ -96,7 +96,7 @@ __device__ __forceinline__ void store_kv(const KvLayout& layout, const OutputPla
     return;
   }
   // The warp holds 32 neighbours of the head: a block of Q8_0. Quants first, then the scales of the row.
-  const unsigned most = __reduce_max_sync(kAllLanes, __float_as_uint(value) & 0x7FFFFFFFU);
+  const unsigned most = __reduce_max_sync(kAllLanes, magnitude_bits(value));
   const float scale = __uint_as_float(most) / 127.0F;
   const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
   reinterpret_cast<signed char*>(y.kv)[y.col] = static_cast<signed char>(__float2int_rn(value * inverse));

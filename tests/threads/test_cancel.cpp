@@ -1,23 +1,20 @@
 // Cancelling from another thread: that it works, and how long it takes.
 #include <doctest/doctest.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "runtime/cancels.hpp"
 #include "runtime/sessions.hpp"
 
 namespace {
 
 using namespace inlay;
 using namespace inlay::test;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
 #if defined(INLAY_TEST_INSTRUMENTED)
 constexpr int kRows = 120;
 #else
@@ -43,36 +40,11 @@ TEST_CASE_FIXTURE(SlowModel,
   const Model model = open({.threads = 2, .batch_rows = kRows});  // all of the prompt in one forward pass
   Session session = new_session(model);
   const std::vector<TokenId> prompt = some_tokens(kRows);
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   REQUIRE(session.prefill(prompt).ok());
   const double whole = seconds_since(start);
   REQUIRE(session.rewind(10).ok());
-  const std::vector<TokenId> before(session.tokens().begin(), session.tokens().end());
-  const Logits logits = logits_of(session);
-
-  std::vector<double> waits;
-  for (int i = 0; i < 9; ++i) {
-    Clock::time_point cancelled;
-    std::thread other([&] {
-      std::this_thread::sleep_for(std::chrono::duration<double>(whole * (0.1 + 0.05 * i)));
-      cancelled = Clock::now();
-      session.cancel();
-    });
-    const auto done = session.prefill(std::span(prompt).first(kRows - 10));
-    const auto ended = Clock::now();
-    other.join();
-    if (done.ok()) {  // the machine was busy with other things until the prompt was done
-      REQUIRE(session.step().code() == StatusCode::kCancelled);
-      REQUIRE(session.rewind(10).ok());
-      continue;
-    }
-    REQUIRE(done.code() == StatusCode::kCancelled);
-    waits.push_back(std::chrono::duration<double>(ended - cancelled).count());
-    REQUIRE(std::equal(before.begin(), before.end(), session.tokens().begin(), session.tokens().end()));
-    REQUIRE(same_bits(logits_of(session), logits));
-  }
-  REQUIRE(waits.size() >= 3);
-  std::sort(waits.begin(), waits.end());
+  const std::vector<double> waits = cancel_waits(session, std::span(prompt).first(kRows - 10), whole);
   const double median = waits[waits.size() / 2];
   MESSAGE("the pass takes " << whole * 1e3 << " ms; a cancel took " << median * 1e3 << " ms (median of " << waits.size()
                             << "), at most " << waits.back() * 1e3);
