@@ -1,7 +1,8 @@
 // How long each kind of step takes on the GPU: the kernels of one kind of all layers, captured as a graph and replayed,
 // so that every launch reads other weights. The last rows are whole passes.
-// Usage: inlay_cuda_steps MODEL.gguf [rows] [position] [tune]
-// With `tune`, the products are cut in every way first, and the fastest ways are printed.
+// Usage: inlay_cuda_steps MODEL.gguf [rows] [position] [rounds]
+// In each of the rounds, the products of one kind after the other are cut in every way, and the ways that make the pass
+// fastest are printed.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -87,6 +88,22 @@ void print(const std::string& name, int launches, double ms, std::uint64_t bytes
               each / us / 1e6);
 }
 
+/// A way to cut a product (cuda::set_shape), and how long a pass takes with it.
+struct Cut {
+  int warps, groups, panels;
+  double us = 0.0;
+};
+
+std::vector<Cut> all_cuts(bool gated) {
+  std::vector<Cut> cuts;
+  for (const int warps : {2, 3, 4, 5, 6, 7, 8, 11, 15, 16}) {
+    for (int groups = gated ? 2 : 1; warps * groups <= 16; groups += gated ? 2 : 1) {
+      for (const int panels : {1, 2, 3, 4, 6, 8}) cuts.push_back({warps, groups, panels});
+    }
+  }
+  return cuts;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -137,59 +154,43 @@ int main(int argc, char** argv) {
     });
     print(name_of(kind), static_cast<int>(indices.size()), ms, bytes);
   }
-  const bool tunes = argc > 4;
-  if (tunes) {
-    const auto time_shapes = [&](const char* name, const std::vector<int>& indices, bool gated) {
-      struct Cut {
-        double us;
-        int warps, groups, panels;
-      };
+  const int n_logits = std::min(n_rows, cuda::kLogitRows);
+  const auto body = [&] { return device.launch_body(n_rows, stream.get()); };
+  const auto pass = [&] {
+    const cudaError_t error = body();
+    return error != cudaSuccess ? error : device.launch_head(0, n_logits, stream.get());
+  };
+  if (argc > 4) {
+    const auto tune = [&](const std::string& name, const std::vector<int>& indices, bool gated) {
       std::vector<Cut> found;
-      for (const int warps : {2, 3, 4, 5, 6, 7, 8, 11, 15, 16}) {
-        for (int groups = gated ? 2 : 1; warps * groups <= 16; groups += gated ? 2 : 1) {
-          for (const int panels : {1, 2, 3, 4, 6, 8}) {
-            bool is_allowed = true;
-            for (const int i : indices) is_allowed &= device.set_shape(i, warps, groups, panels);
-            if (!is_allowed) continue;
-            const double ms = replay_ms(
-                stream.get(),
-                [&] {
-                  cudaError_t error = cudaSuccess;
-                  for (const int i : indices) {
-                    error = i < 0 ? device.launch_head(0, std::min(n_rows, cuda::kLogitRows), stream.get())
-                                  : device.launch(i, n_rows, stream.get());
-                  }
-                  return error;
-                },
-                4);
-            found.push_back({1000.0 * ms / static_cast<double>(indices.size()), warps, groups, panels});
-          }
-        }
+      for (const Cut& cut : all_cuts(gated)) {
+        bool is_allowed = true;
+        for (const int i : indices) is_allowed &= device.set_shape(i, cut.warps, cut.groups, cut.panels);
+        if (!is_allowed) continue;
+        found.push_back(cut);
+        found.back().us = 1000.0 * replay_ms(stream.get(), pass, 4);
       }
       std::sort(found.begin(), found.end(), [](const Cut& a, const Cut& b) { return a.us < b.us; });
-      std::printf("%s:", name);
+      std::printf("%s:", name.c_str());
       for (std::size_t i = 0; i < std::min<std::size_t>(found.size(), 8); ++i) {
-        std::printf("  %dx%dx%d %.2f", found[i].warps, found[i].groups, found[i].panels, found[i].us);
+        std::printf("  %dx%dx%d %.1f", found[i].warps, found[i].groups, found[i].panels, found[i].us);
       }
       std::printf("\n");
       for (const int i : indices) device.set_shape(i, found[0].warps, found[0].groups, found[0].panels);
     };
-    for (const auto& [kind, indices] : steps) {
-      if (device.weight_bytes(indices[0]) > 0) time_shapes(name_of(kind), indices, kind == StepKind::kFeedForward);
+    for (int round = 0; round < std::atoi(argv[4]); ++round) {
+      for (const auto& [kind, indices] : steps) {
+        if (device.weight_bytes(indices[0]) > 0) tune(name_of(kind), indices, kind == StepKind::kFeedForward);
+      }
+      tune("head", {-1}, false);
     }
-    time_shapes("head", {-1}, false);
   }
-  const int n_logits = std::min(n_rows, cuda::kLogitRows);
   const Matrix& head = plan.tensors.matrix(plan.steps.back().matrix);
   const auto head_bytes = cuda::records_bytes(head.format, head.rows, head.cols);
   print(name_of(StepKind::kHead), 1,
         replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, stream.get()); }), head_bytes);
-  const auto body = [&] { return device.launch_body(n_rows, stream.get()); };
   print("all before the head", 1, replay_ms(stream.get(), body), total_bytes);
-  const double ms = replay_ms(stream.get(), [&] {
-    const cudaError_t error = body();
-    return error != cudaSuccess ? error : device.launch_head(0, n_logits, stream.get());
-  });
+  const double ms = replay_ms(stream.get(), pass);
   print("whole pass", 1, ms, total_bytes + head_bytes);
   std::printf("%.0f tokens a second\n", n_rows * 1000.0 / ms);
   return 0;

@@ -18,9 +18,9 @@ namespace {
 
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kColumns = 8;  // of a head, a lane
-constexpr int kBatch = 4;    // positions of a lane that are on their way together
-constexpr int kFewRows = 8;
+constexpr int kColumns = 8;           // of a head, a lane
+constexpr int kBatch = 4;             // positions of a lane that are on their way together
+constexpr int kFewRows = 8;           // of a small pass
 constexpr int kRangePositions = 128;  // of a long sequence
 constexpr int kWholePositions = 256;  // a sequence up to here is one range: joining ranges takes longer
 
@@ -405,11 +405,13 @@ __global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
   const int row_of_pass = args.first_row + static_cast<int>(blockIdx.z);
   const PassRow row = args.state.rows[row_of_pass];  // no kernel between the first and the last of a pass writes it
   const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y));
+  // Makes room for the next kernel's blocks: the row's first block waits for the previous kernel, so this one does not
+  // end before that.
+  if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
   const HeadChunk chunk = chunk_of_block<kHeads>(args);
   const BatchPages pages = pages_of<kLanes>(args, row, range, range.begin);
-  if (static_cast<int>(blockIdx.y) < range.n_splits) prefetch_range(args, chunk, row, range);
+  prefetch_range(args, chunk, row, range);
   wait_for_previous_kernel();
-  if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
   Seen<kHeads> seen;
   clear(seen);
   see_range<kLanes, kHeads, kQuantised>(args, chunk, row, row_of_pass, range, pages, seen);
