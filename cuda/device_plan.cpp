@@ -113,7 +113,7 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
                                       cudaStream_t stream) {
   INLAY_TRY(check_plan(plan, options.batch_rows));
   DevicePlan device;
-  INLAY_TRY(check(prepare_multiply(device.limits_), "CUDA kernels"));
+  INLAY_TRY(check(read_limits(device.limits_), "CUDA device"));
   device.batch_rows_ = options.batch_rows;
   device.layout_ = layout;
   device.n_heads_ = plan.spec.n_heads;
@@ -131,10 +131,13 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
   for (std::size_t step = 0; step < plan.steps.size(); ++step) {
     if (plan.steps[step].kind == StepKind::kHead) {
       device.head_ = device.plan_multiply(plan, step);
+      INLAY_TRY(check(prepare_multiply(device.head_), "CUDA kernels"));
       device.choose_.logits = buffers.logits.as<float>();
       device.choose_.vocab_size = plan.spec.vocab_size;
     } else {
       device.steps_.push_back(device.plan_step(plan, step));
+      const MultiplyArgs& product = device.steps_.back().multiply;
+      if (product.n_cols > 0) INLAY_TRY(check(prepare_multiply(product), "CUDA kernels"));
     }
   }
   return device;

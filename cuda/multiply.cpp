@@ -122,7 +122,7 @@ MultiplyKernel kernel_of(const MultiplyArgs& args, int& tokens) {
 
 }  // namespace
 
-cudaError_t prepare_multiply(MultiplyLimits& limits) {
+cudaError_t read_limits(MultiplyLimits& limits) {
   int device = 0;
   cudaError_t error = cudaGetDevice(&device);
   const auto read = [&](int& value, cudaDeviceAttr attribute) {
@@ -130,22 +130,16 @@ cudaError_t prepare_multiply(MultiplyLimits& limits) {
   };
   read(limits.n_processors, cudaDevAttrMultiProcessorCount);
   read(limits.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin);
-  const auto prepare = [&](MultiplyKernel kernel) {
-    if (error != cudaSuccess || kernel == nullptr) return;
-    const auto* function = reinterpret_cast<const void*>(kernel);
-    error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, limits.shared_bytes);
-  };
-  for_each_format([&](auto first) {
-    for_each_format([&](auto second) {
-      constexpr Format kFirst = decltype(first)::format;
-      constexpr Format kSecond = decltype(second)::format;
-      if (kFirst > kSecond) return;
-      for (const auto of_formats : {multiply_kernel_1, multiply_kernel_4, multiply_kernel_8}) {
-        prepare(of_formats(kFirst, kSecond));
-      }
-    });
-  });
-  prepare(multiply_kernel_any());
+  return error;
+}
+
+cudaError_t prepare_multiply(const MultiplyArgs& args) {
+  cudaError_t error = cudaSuccess;
+  for (int tokens : {1, 4, 8}) {
+    if (error != cudaSuccess) break;
+    const auto* function = reinterpret_cast<const void*>(kernel_of(args, tokens));
+    error = cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, args.limits.shared_bytes);
+  }
   return error;
 }
 

@@ -85,8 +85,11 @@ void set_shape(MultiplyArgs& args, int warps_of_group, int n_groups, int panels_
 /// that are quantised together.
 [[nodiscard]] int panels_unit(const MultiplyArgs& args);
 
-/// Once for the current device, before the first launch; tells its limits.
-cudaError_t prepare_multiply(MultiplyLimits& limits);
+/// Of the current device.
+cudaError_t read_limits(MultiplyLimits& limits);
+
+/// Once on the current device for the formats of `args`, before the first launch: loads the kernels.
+cudaError_t prepare_multiply(const MultiplyArgs& args);
 
 /// Asynchronous. The result of a row does not depend on the other rows.
 cudaError_t multiply(MultiplyArgs args, cudaStream_t stream);

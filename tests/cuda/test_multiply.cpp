@@ -129,7 +129,8 @@ std::vector<float> run(cuda::MultiplyArgs args, const std::vector<float>& before
   const test::DeviceArray<float> out(before);
   args.out = out.data();
   args.out_stride = stride;
-  REQUIRE(cuda::prepare_multiply(args.limits) == cudaSuccess);
+  REQUIRE(cuda::read_limits(args.limits) == cudaSuccess);
+  REQUIRE(cuda::prepare_multiply(args) == cudaSuccess);
   args.limits.n_processors = kProcessors;
   cuda::choose_shape(args);
   REQUIRE(cuda::multiply(args, nullptr) == cudaSuccess);
