@@ -69,7 +69,9 @@ void compare_steps(Session& cpu, Session& gpu, std::string_view prompt, Comparis
   for (int step = 0; step < kTokens; ++step) {
     const Logits expected = logits_of(cpu);
     const Logits found = logits_of(gpu);
-    const auto [token, gap] = best_of(expected);
+    const std::pair<TokenId, double> best = best_of(expected);
+    const TokenId token = best.first;
+    const double gap = best.second;  // no structured binding: the check below captures it
     all.largest_difference = std::max(all.largest_difference, difference(found, expected));
     if (best_of(found).first == token) {
       ++all.agreed;
