@@ -1,10 +1,9 @@
 // How the lanes of a warp share a product with tensor cores (mma.cuh), for batches of one, four or eight tokens.
 //
 // An operand B has eight columns: four pairs of a coarse and a fine part of activations (activations.hpp,
-// float_operand.cuh). Of four
-// tokens every pair takes one. A single token has all pairs, and each of them takes a share of the record's granules
-// (the columns that have a scale in common) and zeros elsewhere: one sum then holds several granules' products side by
-// side, and every lane scales its own.
+// float_operand.cuh). Of four tokens every pair takes one. A single token has all pairs, and each of them takes a share
+// of the record's granules (the columns that have a scale in common) and zeros elsewhere: one sum then holds several
+// granules' products side by side, and every lane scales its own.
 //
 // Granule q belongs to class q % 4. The products of a class are added up in the order of q, classes as (0 + 1) +
 // (2 + 3), whichever lanes hold them: so a token's result has the same bits whatever the width of the batch.
