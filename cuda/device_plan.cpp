@@ -39,6 +39,21 @@ const Step* reader_of(const Plan& plan, std::size_t writer) {
   return nullptr;
 }
 
+/// The two formats that all matrices have which are multiplied with; or twice the same, if that cannot be said.
+std::array<Format, 2> product_formats(const Plan& plan) {
+  std::vector<Format> found;
+  for (const Step& step : plan.steps) {
+    if (step.kind == StepKind::kEmbed) continue;
+    for (const MatrixId id : {step.matrix, step.second, step.third}) {
+      if (id == kNoTensor) continue;
+      const Format format = plan.tensors.matrix(id).format;
+      if (std::find(found.begin(), found.end(), format) == found.end()) found.push_back(format);
+    }
+  }
+  if (found.size() != 2) return {Format::kF32, Format::kF32};
+  return {found[0], found[1]};
+}
+
 /// Takes all members of Buffers, or adds up their bytes.
 template <class Visitor>
 void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const Visitor& visitor) {
@@ -205,6 +220,7 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, std::size_t step_index)
   }
   args.quantised_out = output.rows;
   args.next_norm = output.norm;
+  args.formats = product_formats(plan);
   args.out_stride = args.parts[0].matrix.n_rows;
   args.limits = limits_;
   choose_shape(args);

@@ -63,6 +63,11 @@ __device__ __forceinline__ void settle(unsigned values) {
       "}" ::"r"(values));
 }
 
+/// The sum of what belongs to the classes.
+__device__ __forceinline__ float sum_of_classes(float v0, float v1, float v2, float v3) {
+  return (v0 + v1) + (v2 + v3);
+}
+
 /// The sum over classes, which lie in lanes that differ in the bits from kFirstBit on, and in v.
 template <int kTokens, int kFirstBit>
 __device__ __forceinline__ float join_classes(const float (&v)[Lane<kTokens>::kClasses]) {
@@ -70,7 +75,7 @@ __device__ __forceinline__ float join_classes(const float (&v)[Lane<kTokens>::kC
     const float two = v[0] + __shfl_xor_sync(kAllLanes, v[0], kFirstBit);
     return two + __shfl_xor_sync(kAllLanes, two, 2 * kFirstBit);
   } else {
-    return (v[0] + v[1]) + (v[2] + v[3]);
+    return sum_of_classes(v[0], v[1], v[2], v[3]);
   }
 }
 

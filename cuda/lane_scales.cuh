@@ -1,5 +1,8 @@
-// The scales and minimums in the header of a record's row (record.hpp), by the granule: number i of class c. A
-// granule's weights are d * scale * quant + d_minimum * minimum.
+// The scales and minimums that a lane keeps of a record (record.hpp): of the granules of a class, for rows g and g + 8. A
+// granule's weights are scale * quant + minimum.
+//
+// Small integers become floats without a conversion: put into the lower bits of a power of two they add to it, and a
+// fused multiplication takes the power off again. Every product here is exact, as scales have 11 bits.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -10,107 +13,105 @@
 namespace inlay::cuda {
 namespace detail {
 
-/// Byte i of a word.
-__device__ __forceinline__ int unsigned_byte(unsigned word, int i) {
-  return static_cast<int>(__byte_perm(word, 0, 0x4440U | static_cast<unsigned>(i)));
-}
-/// The same with its sign: prmt copies the sign of byte i where bit 3 of a selector is set (PTX ISA, "prmt").
-__device__ __forceinline__ int signed_byte(unsigned word, int i) {
-  int byte;
-  asm("prmt.b32 %0, %1, 0, %2;" : "=r"(byte) : "r"(word), "r"(0x8880U + static_cast<unsigned>(i) * 0x1111U));
-  return byte;
-}
 __device__ __forceinline__ float lower_half(unsigned v) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(v)));
 }
 __device__ __forceinline__ float upper_half(unsigned v) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(v >> 16)));
 }
-/// Half i of two words.
-__device__ __forceinline__ float half_at(unsigned low, unsigned high, int i) {
-  return lower_half(__byte_perm(low, high, 0x10U + static_cast<unsigned>(i) * 0x22U));
+
+/// A number that stays in a register: an instruction has room for one constant.
+template <unsigned kBits>
+__device__ __forceinline__ unsigned in_register() {
+  unsigned bits;
+  asm("mov.b32 %0, %1;" : "=r"(bits) : "n"(kBits));
+  return bits;
 }
+
+/// d times the number that stands in the bits of `mask` of a word; the lowest of them is bit kFirst.
+template <int kFirst>
+struct FieldScale {
+  static constexpr unsigned kPowerBits = 0x4B000000U;  // 2^23: the last bit counts one
+  float factor;
+  float less;
+  __device__ __forceinline__ explicit FieldScale(float d)
+      : factor(d * (1.0F / static_cast<float>(1 << kFirst))), less(factor * -0x1p23F) {}
+  __device__ __forceinline__ float of(unsigned word, unsigned mask) const {
+    return fmaf(__uint_as_float((word & mask) | in_register<kPowerBits>()), factor, less);
+  }
+};
+
+/// d times byte i of a word, less 128.
+struct ByteScale {
+  static constexpr unsigned kPowerBits = 0x47000000U;  // 2^15: bit 8 counts one
+  float d;
+  float less;
+  __device__ __forceinline__ explicit ByteScale(float scale) : d(scale), less(scale * -(0x1p15F + 128.0F)) {}
+  __device__ __forceinline__ float of(unsigned word, int i) const {
+    const unsigned bits = __byte_perm(word, in_register<kPowerBits>(), 0x7604U | static_cast<unsigned>(i) << 4U);
+    return fmaf(__uint_as_float(bits), d, less);
+  }
+};
 
 }  // namespace detail
 
-template <class Format, Scales kScales = Record<Format>::kScales>
-struct RowScales;
-
-/// Six bits each of scale and minimum, packed as in the file (quant/packed_scales.hpp).
+/// Of a class. `factor`: what the quants are to be multiplied with besides (LaneWeights::factor).
 template <class Format>
-struct RowScales<Format, Scales::kSixBits> {
-  float d;
-  float d_minimum;
-  unsigned scales[2];    // bytes of granules 4 i ... 4 i + 3
-  unsigned minimums[2];  // the same
-  __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned /*halves*/)
-      : d(detail::lower_half(header[0].x)), d_minimum(-detail::upper_half(header[0].x)) {
-    const uint4& h = header[0];
-    scales[0] = h.y & 0x3F3F3F3FU;
-    minimums[0] = h.z & 0x3F3F3F3FU;
-    scales[1] = (h.w & 0x0F0F0F0FU) | ((h.y >> 2) & 0x30303030U);
-    minimums[1] = ((h.w >> 4) & 0x0F0F0F0FU) | ((h.z >> 2) & 0x30303030U);
-  }
-  __device__ __forceinline__ float scale(int c, int i) const {
-    return static_cast<float>(detail::unsigned_byte(scales[i], c));
-  }
-  __device__ __forceinline__ float minimum(int c, int i) const {
-    return static_cast<float>(detail::unsigned_byte(minimums[i], c));
-  }
-};
+struct ClassScales {
+  using R = Record<Format>;
+  static constexpr int kOfClass = R::kColumns / R::kGranuleColumns / 4;
+  float scales[2][kOfClass];    // of rows g and g + 8
+  float minimums[2][kOfClass];  // of formats that have them
 
-/// Bytes with a sign.
-template <class Format>
-struct RowScales<Format, Scales::kBytes> {
-  float d;
-  uint4 bytes;
-  __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned halves)
-      : d(detail::lower_half(halves)), bytes(header[0]) {}
-  __device__ __forceinline__ float scale(int c, int i) const {
-    return static_cast<float>(detail::signed_byte(detail::word(bytes, i), c));
+  /// From what a slot keeps for the lane whose class is c.
+  __device__ __forceinline__ ClassScales(const uint4& kept, int c, float factor) {
+    if constexpr (R::kScales == Scales::kSixBits) {
+      // Bits 0 ... 23 are row g's, 24 ... 47 row g + 8's; the last 16 of them are half c % 2 of the second word.
+      set_six_bits(0, kept.x, kept.z, factor);
+      set_six_bits(1, __byte_perm(kept.x, kept.y, c % 2 == 0 ? 0x7543U : 0x5763U), kept.w, factor);
+    } else if constexpr (R::kScales == Scales::kBytes) {
+      set_bytes(0, kept.x, detail::lower_half(kept.z) * factor);
+      set_bytes(1, kept.y, detail::upper_half(kept.z) * factor);
+    } else if constexpr (R::kScales == Scales::kNibbles) {
+      set_nibbles(0, kept.x, kept.z, factor);
+      set_nibbles(1, kept.y, kept.w, factor);
+    } else {
+      set_halves(scales[0], kept.x, factor);
+      set_halves(scales[1], kept.y, factor);
+      if constexpr (R::kScales == Scales::kTwoHalves) {
+        set_halves(minimums[0], kept.z, 1.0F);
+        set_halves(minimums[1], kept.w, 1.0F);
+      }
+    }
   }
-};
-
-/// Four bits each of scale and minimum in a byte.
-template <class Format>
-struct RowScales<Format, Scales::kNibbles> {
-  float d;
-  float d_minimum;
-  uint4 bytes;
-  __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned halves)
-      : d(detail::lower_half(halves)), d_minimum(-detail::upper_half(halves)), bytes(header[0]) {}
-  __device__ __forceinline__ float scale(int c, int i) const {
-    return static_cast<float>(detail::unsigned_byte(detail::word(bytes, i), c) & 15);
-  }
-  __device__ __forceinline__ float minimum(int c, int i) const {
-    return static_cast<float>(detail::unsigned_byte(detail::word(bytes, i), c) >> 4);
-  }
-};
-
-/// Halves of scale.
-template <class Format>
-struct RowScales<Format, Scales::kHalves> {
-  static constexpr float d = 1.0F;
-  uint4 halves;
-  __device__ __forceinline__ RowScales(const uint4 (&header)[1], unsigned /*halves*/) : halves(header[0]) {}
-  __device__ __forceinline__ float scale(int c, int i) const {
-    return detail::half_at(detail::word(halves, 2 * i), detail::word(halves, 2 * i + 1), c);
-  }
-};
-
-/// Halves of scale and of minimum.
-template <class Format>
-struct RowScales<Format, Scales::kTwoHalves> {
-  static constexpr float d = 1.0F;
-  static constexpr float d_minimum = 1.0F;
-  uint4 halves[2];
-  __device__ __forceinline__ RowScales(const uint4 (&header)[2], unsigned /*halves*/) : halves{header[0], header[1]} {}
-  __device__ __forceinline__ float scale(int c, int i) const { return at(halves[0], c, i); }
-  __device__ __forceinline__ float minimum(int c, int i) const { return at(halves[1], c, i); }
 
  private:
-  static __device__ __forceinline__ float at(const uint4& v, int c, int i) {
-    return detail::half_at(detail::word(v, 2 * i), detail::word(v, 2 * i + 1), c);
+  __device__ __forceinline__ void set_six_bits(int row, unsigned word, unsigned halves, float factor) {
+    const detail::FieldScale<0> scale(detail::lower_half(halves) * factor);
+    const detail::FieldScale<6> minimum(-detail::upper_half(halves));
+#pragma unroll
+    for (int i = 0; i < kOfClass; ++i) {
+      scales[row][i] = scale.of(word >> (12 * i), 0x3FU);
+      minimums[row][i] = minimum.of(word >> (12 * i), 0xFC0U);
+    }
+  }
+  __device__ __forceinline__ void set_bytes(int row, unsigned word, float d) {
+    const detail::ByteScale scale(d);
+#pragma unroll
+    for (int i = 0; i < kOfClass; ++i) scales[row][i] = scale.of(word, i);
+  }
+  __device__ __forceinline__ void set_nibbles(int row, unsigned word, unsigned halves, float factor) {
+    const detail::FieldScale<0> scale(detail::lower_half(halves) * factor);
+    const detail::FieldScale<4> minimum(-detail::upper_half(halves));
+#pragma unroll
+    for (int i = 0; i < kOfClass; ++i) {
+      scales[row][i] = scale.of(word >> (8 * i), 0x0FU);
+      minimums[row][i] = minimum.of(word >> (8 * i), 0xF0U);
+    }
+  }
+  static __device__ __forceinline__ void set_halves(float (&to)[kOfClass], unsigned word, float factor) {
+    to[0] = detail::lower_half(word) * factor;
+    to[1] = detail::upper_half(word) * factor;
   }
 };
 

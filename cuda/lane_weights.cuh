@@ -21,32 +21,16 @@ __device__ __forceinline__ unsigned field(unsigned bytes, int from, int to) {
 
 }  // namespace detail
 
-/// A lane's part of a record of a quantised format.
+/// A lane's quants of a record of a quantised format.
 template <class Format>
 struct LaneWeights {
   using R = Record<Format>;
-  uint4 planes[R::kLowVectors + R::kHighVectors];
-  uint4 headers[2][R::kHeaderVectors];  // of rows g and g + 8
-  unsigned halves[2] = {};
+  uint4 planes[R::kVectors];
 
-  /// From a record in shared memory.
-  __device__ __forceinline__ LaneWeights(const std::byte* record, int lane) {
+  /// From a slot in shared memory, from the lane's place on.
+  __device__ __forceinline__ explicit LaneWeights(const unsigned char* at) {
 #pragma unroll
-    for (int v = 0; v < R::kLowVectors + R::kHighVectors; ++v) {
-      planes[v] = *reinterpret_cast<const uint4*>(record + (v * kWarp + lane) * 16);
-    }
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int row = lane / 4 + 8 * half;
-#pragma unroll
-      for (int v = 0; v < R::kHeaderVectors; ++v) {
-        headers[half][v] =
-            *reinterpret_cast<const uint4*>(record + R::kHeaderOffset + (row * R::kHeaderVectors + v) * 16);
-      }
-      const std::byte* at = record + R::kHalvesOffset + row * 2 * R::kHalves;
-      if constexpr (R::kHalves == 1) halves[half] = *reinterpret_cast<const unsigned short*>(at);
-      if constexpr (R::kHalves == 2) halves[half] = *reinterpret_cast<const unsigned*>(at);
-    }
+    for (int v = 0; v < R::kVectors; ++v) planes[v] = reinterpret_cast<const uint4*>(at)[v * kWarp];
   }
 
   /// Of all quants (settle).
@@ -60,12 +44,13 @@ struct LaneWeights {
   /// Unsigned nibbles of odd steps stay in the upper half of their bytes.
   static constexpr bool kUpperNibbles = !R::kSigned && R::kLowBits == 4 && R::kHighBits == 0;
 
-  /// What undoes the place of the quants of a step of class c in their bytes.
-  static __device__ __forceinline__ float factor(int c) {
-    return kUpperNibbles && c % 2 == 1 ? 1.0F / 16.0F : 1.0F / static_cast<float>(1 << R::kShift);
+  /// What undoes the place of the quants of step b in their bytes.
+  static __device__ __forceinline__ float factor(int b) {
+    if (R::kZero != 0) return SixBitQuants::is_upper(b) ? 1.0F / (1 << R::kHighBits) : 1.0F;
+    return kUpperNibbles && b % 2 == 1 ? 1.0F / 16.0F : 1.0F / static_cast<float>(1 << R::kShift);
   }
 
-  /// The 32 columns of a step as bytes, divided by the factor of its class.
+  /// The 32 columns of a step as bytes, divided by its factor; kZero is still in them.
   __device__ __forceinline__ uint4 step(int b) const {
     if (kUpperNibbles && b % 2 == 1) {
       const uint4& v = planes[b / 2];
@@ -75,11 +60,24 @@ struct LaneWeights {
   }
 
  private:
+  /// SixBitQuants: a nibble of the low plane with what the high one has beside it, and no more.
+  __device__ __forceinline__ unsigned six_bits(int b, int r) const {
+    constexpr unsigned kLowers = 0x0F0F0F0FU;
+    const unsigned low = detail::word(planes[b / 2], r);
+    unsigned high = detail::word(planes[R::kLowVectors + b / 4], r);
+    if (b % 4 == 2) high <<= 4U;
+    if (b % 4 == 3) high >>= 4U;
+    if (SixBitQuants::is_upper(b)) return ((low & ~kLowers) | (high & kLowers)) & 0xFCFCFCFCU;
+    return ((low & kLowers) | (high & ~kLowers)) & 0x3F3F3F3FU;
+  }
+
   __device__ __forceinline__ unsigned combine(int b, int r) const {
     constexpr int kLowBlocks = 8 / R::kLowBits;
     const unsigned low =
         detail::field<R::kLowBits>(detail::word(planes[b / kLowBlocks], r), R::kLowBits * (b % kLowBlocks), R::kShift);
-    if constexpr (R::kHighBits == 0) {
+    if constexpr (R::kZero != 0) {
+      return six_bits(b, r);
+    } else if constexpr (R::kHighBits == 0) {
       return low;
     } else {
       constexpr int kHighBlocks = 8 / R::kHighBits;
@@ -94,10 +92,16 @@ template <class Format>
 struct FloatLaneWeights {
   using R = Record<Format>;
   uint4 steps[kSteps];
-  __device__ __forceinline__ FloatLaneWeights(const std::byte* record, int lane) {
+  template <class AnyLane>
+  __device__ __forceinline__ FloatLaneWeights(const unsigned char* at, const AnyLane& /*lane*/) {
 #pragma unroll
-    for (int s = 0; s < kSteps; ++s) steps[s] = *reinterpret_cast<const uint4*>(record + (s * kWarp + lane) * 16);
+    for (int s = 0; s < kSteps; ++s) steps[s] = reinterpret_cast<const uint4*>(at)[s * kWarp];
   }
+
+  /// They are used as they are.
+  template <class AnyLane>
+  __device__ __forceinline__ FloatLaneWeights(const FloatLaneWeights& taken, const AnyLane& /*lane*/)
+      : FloatLaneWeights(taken) {}
 
   __device__ __forceinline__ void settle() const {
     unsigned all = 0;

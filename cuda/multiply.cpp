@@ -9,14 +9,13 @@
 namespace inlay::cuda {
 namespace {
 
-constexpr int kMostWarps = 16;  // of a block
 constexpr int kMostPanels = 8;  // of a group: their sums are kept in shared memory
 constexpr int kSoonDone = 64;   // records for each processor
-constexpr int kMostSlots = 4;   // of a warp, if it cannot hold all of its records at once
+constexpr int kMostSlots = 3;   // of a warp, if it cannot hold all of its records at once
 
 /// Of a block's records on their way: what is more comes when the first are done. So that blocks of the next kernel
 /// find room beside it.
-constexpr int kMostRecordBytes = 112 * 1024;
+constexpr int kMostRecordBytes = 128 * 1024;
 
 int aligned(int bytes) { return (bytes + 15) & ~15; }
 
@@ -29,8 +28,15 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
     layout.bytes += aligned(bytes);
     return offset;
   };
-  layout.warp_stride = (shape.warps_of_group + 3) / 4 * 4;
+  int of_warp = 0;
+  for (int i = 0; i < args.n_parts; ++i) {
+    const DeviceMatrix& matrix = args.parts[static_cast<std::size_t>(i)].matrix;
+    layout.slot_bytes = std::max(layout.slot_bytes, record_info(matrix.format).slot_bytes);
+    of_warp = std::max(of_warp, (matrix.n_records + shape.warps_of_group - 1) / shape.warps_of_group);
+  }
+  layout.warp_stride = tokens == 1 ? kMostWarps + 4 : (shape.warps_of_group + 3) / 4 * 4;
   layout.partial = take(kFloat * shape.n_panels() * tokens * kPanelRows * layout.warp_stride);
+  if (tokens == 1 && of_warp == 1) layout.apart = take(kFloat * shape.n_warps() * shape.panels_of_group * kClasses * kPanelRows);
   layout.squares = take(kFloat * tokens * layout.warp_stride);
   const int n_outputs = shape.n_panels() / (args.epilogue == Epilogue::kGated ? 2 : 1) * tokens * kPanelRows;
   const int n_threads = shape.n_warps() * kWarp;
@@ -38,13 +44,7 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
   layout.n_rounds = (n_outputs + n_threads - 1) / n_threads;
   layout.places = take(layout.n_places * static_cast<int>(sizeof(OutputPlace)));
   layout.scratch = take(shape.n_warps() * kScratchBytes);
-  int of_warp = 0;
-  for (int i = 0; i < args.n_parts; ++i) {
-    const DeviceMatrix& matrix = args.parts[static_cast<std::size_t>(i)].matrix;
-    layout.slot_bytes = std::max(layout.slot_bytes, aligned(static_cast<int>(record_info(matrix.format).bytes)));
-    const int records = (matrix.n_records + shape.warps_of_group - 1) / shape.warps_of_group;
-    of_warp = std::max(of_warp, records * shape.panels_of_group);
-  }
+  of_warp *= shape.panels_of_group;
   const int room = std::min(kMostRecordBytes, args.limits.shared_bytes - layout.bytes);
   const int fit = std::max(1, room / (shape.n_warps() * layout.slot_bytes));
   layout.n_slots = of_warp <= fit ? of_warp : std::min(fit, kMostSlots);
@@ -63,7 +63,8 @@ int panels_unit(const MultiplyArgs& args) {
 void set_shape(MultiplyArgs& args, int warps_of_group, int n_groups, int panels_of_group) {
   MultiplyShape& shape = args.shape;
   const bool gated = args.epilogue == Epilogue::kGated;
-  shape = {warps_of_group, n_groups, panels_of_group, 0};
+  shape = {warps_of_group, n_groups, panels_of_group, 0, 1.0F / static_cast<float>(warps_of_group),
+           1.0F / static_cast<float>(panels_of_group)};
   const int of_block = shape.n_panels() / (gated ? 2 : 1);
   for (int i = 0; i < (gated ? 1 : args.n_parts); ++i) {
     args.parts[static_cast<std::size_t>(i)].first_block = shape.n_blocks;
@@ -91,12 +92,18 @@ void choose_shape(MultiplyArgs& args) {
   const int wanted = ((n_panels + n_blocks - 1) / n_blocks + unit - 1) / unit * unit;
   int groups = gated ? 2 : 1;
   while (2 * groups * warps <= kMostWarps && 2 * groups <= wanted) groups *= 2;
-  int panels = std::min((wanted + groups - 1) / groups, kMostPanels);
+  int panels = std::min({(wanted + groups - 1) / groups, kMostPanels, 2 * warps});
   if (panels * groups % unit != 0) ++panels;
   set_shape(args, warps, groups, panels);
 }
 
 namespace {
+
+MultiplyKernel kernel_of(int tokens, Format first, Format second) {
+  return tokens == 1   ? multiply_kernel_1(first, second)
+         : tokens == 4 ? multiply_kernel_4(first, second)
+                       : multiply_kernel_8(first, second);
+}
 
 /// The kernel for the parts of `args`, of which it takes `tokens` rows at a time.
 MultiplyKernel kernel_of(const MultiplyArgs& args, int& tokens) {
@@ -109,12 +116,10 @@ MultiplyKernel kernel_of(const MultiplyArgs& args, int& tokens) {
     is_more = second != first;
     second = format;
   }
+  const auto is_usual = [&](Format format) { return format == args.formats[0] || format == args.formats[1]; };
   MultiplyKernel kernel = nullptr;
-  if (!is_more) {
-    kernel = tokens == 1   ? multiply_kernel_1(first, second)
-             : tokens == 4 ? multiply_kernel_4(first, second)
-                           : multiply_kernel_8(first, second);
-  }
+  if (!is_more && is_usual(first) && is_usual(second)) kernel = kernel_of(tokens, args.formats[0], args.formats[1]);
+  if (!is_more && kernel == nullptr) kernel = kernel_of(tokens, first, second);
   if (kernel != nullptr) return kernel;
   tokens = 1;
   return multiply_kernel_any();
@@ -145,6 +150,7 @@ cudaError_t prepare_multiply(const MultiplyArgs& args) {
 
 cudaError_t multiply(MultiplyArgs args, cudaStream_t stream) {
   args.inverse_n_cols = 1.0F / static_cast<float>(args.n_cols);
+  if (args.epilogue == Epilogue::kQkv) args.kv.inverse_head_size = 1.0F / static_cast<float>(args.kv.layout.head_size);
   int tokens = args.n_rows == 1 ? 1 : args.n_rows <= 4 ? 4 : 8;
   MultiplyKernel kernel = kernel_of(args, tokens);
   SharedLayout layout = layout_of(args, tokens);

@@ -32,6 +32,7 @@ struct KvStore {
   KvLayout layout;
   int layer = 0;
   int n_pairs = 0;  // of a head that are rotated; they are neighbours (weights.hpp)
+  float inverse_head_size = 0.0F;  // set by multiply
 };
 
 /// How the work is cut: a block has n_groups groups of warps, each with panels of its own; the warps of a group share
@@ -41,6 +42,8 @@ struct MultiplyShape {
   int n_groups = 1;  // kGated: an even number, of part 0 and 1 in turn
   int panels_of_group = 1;
   int n_blocks = 1;
+  float inverse_warps = 1.0F;   // of a group
+  float inverse_panels = 1.0F;  // of a group
   [[nodiscard]] __host__ __device__ int n_warps() const { return warps_of_group * n_groups; }
   [[nodiscard]] __host__ __device__ int n_panels() const { return panels_of_group * n_groups; }
 };
@@ -54,6 +57,9 @@ struct MultiplyLimits {
 struct MultiplyArgs {
   std::array<MultiplyPart, 3> parts = {};
   int n_parts = 1;
+  // Of two formats that all parts have, where the products of a model have no others: if there is a kernel for both, it
+  // is used for all of them. So its instructions stay in the caches of the processors.
+  std::array<Format, 2> formats = {Format::kF32, Format::kF32};
   MultiplyShape shape;
   MultiplyLimits limits;
   Epilogue epilogue = Epilogue::kStore;
@@ -77,8 +83,8 @@ struct MultiplyArgs {
 /// Cuts the parts of `args`, whose matrices, epilogue and limits are set, and sets their first blocks.
 void choose_shape(MultiplyArgs& args);
 
-/// Cuts them as told: at most 16 warps a block, a multiple of panels_unit panels, and an even number of groups for
-/// kGated.
+/// Cuts them as told: at most 16 warps a block, a multiple of panels_unit panels, an even number of groups for kGated,
+/// and at most two panels a warp.
 void set_shape(MultiplyArgs& args, int warps_of_group, int n_groups, int panels_of_group);
 
 /// The panels of a block are a multiple of this, so that it holds both parts of a gate, and all of the 32 neighbours

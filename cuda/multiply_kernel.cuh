@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "cuda/async_copy.cuh"
 #include "cuda/dependent.cuh"
 #include "cuda/multiply_kernels.hpp"
 #include "cuda/multiply_task.cuh"
@@ -12,125 +13,191 @@
 namespace inlay::cuda {
 namespace {
 
-// Registers of a thread. With more, fewer blocks wait beside others for their input.
-template <int kTokens>
-constexpr int kRegisters = kTokens == 1 ? 104 : 128;
-
-template <class Format>
-using WeightsOfLane = std::conditional_t<Format::block_weights == 1, FloatLaneWeights<Format>, LaneWeights<Format>>;
-
-__device__ __forceinline__ void copy_vector(unsigned char* to, const std::byte* from) {
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from));
-}
-/// The same through the first cache, where it stays.
-__device__ __forceinline__ void copy_near(unsigned char* to, const std::byte* from) {
-  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(address), "l"(from));
-}
-/// What was copied since the last call is a group of copies.
-__device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-/// Returns when at most n groups of copies are on their way.
-__device__ __forceinline__ void wait_for_groups(int n) {
-  if (n >= 3) {
-    asm volatile("cp.async.wait_group 3;" ::: "memory");
-  } else if (n == 2) {
-    asm volatile("cp.async.wait_group 2;" ::: "memory");
-  } else if (n == 1) {
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
-  } else {
-    asm volatile("cp.async.wait_group 0;" ::: "memory");
-  }
-}
+constexpr int kRegisters = 128;  // of a thread
 
 /// The records of a warp's task, in the order in which it takes them: all panels of a record. Some are always on their
 /// way to the warp's slots in shared memory.
-template <class Format>
+///
+/// A slot has the vectors of the planes as the record has them, then 16 bytes for each lane: what it keeps of the scales
+/// (four bytes of the rest in the second word), from byte 8 on what its pair of rows shares. So a lane of a single token
+/// reads what it has copied itself, and does not wait for others.
+template <class Format, int kTokens>
 class RecordStream {
  public:
-  static constexpr int kBytes = Record<Format>::kBytes;
+  using R = Record<Format>;
+  static constexpr bool kFloats = Format::block_weights == 1;
+  static constexpr bool kShared = kTokens > 1 && !kFloats;
+  using Weights = std::conditional_t<kFloats, FloatLaneWeights<Format>, SlotWeights<Format, kTokens>>;
 
   __device__ __forceinline__ RecordStream(const WarpTask& task, const SharedLayout& layout, unsigned char* shared)
-      : task_(task),
-        layout_(layout),
-        slots_(shared + layout.slots + warp_of_block() * layout.n_slots * layout.slot_bytes),
+      : slots_(shared + layout.slots + warp_of_block() * layout.n_slots * layout.slot_bytes + lane_of_warp() * 16),
+        slot_bytes_(layout.slot_bytes),
+        end_(layout.n_slots * layout.slot_bytes),
+        n_slots_(layout.n_slots),
+        n_left_(task.n_records()),
+        n_panels_(task.n_panels),
+        row_bytes_(task.part->matrix.n_records * static_cast<int>(R::kBytes)),
+        back_(static_cast<int>(R::kBytes) - n_panels_ * row_bytes_),
         next_(task.part->matrix.records +
               (static_cast<std::size_t>(task.first_panel) * static_cast<std::size_t>(task.part->matrix.n_records) +
                static_cast<std::size_t>(task.begin)) *
-                  kBytes),
-        n_left_(task.n_records()),
-        holds_all_(n_left_ <= layout.n_slots) {
+                  R::kBytes +
+              lane_of_warp() * 16) {
+    if constexpr (!kFloats) {
+      const int lane = lane_of_warp();
+      main_ = static_cast<int>(R::kScalesOffset) + lane * (R::kScaleBytes.main - 16);
+      rest_ = static_cast<int>(R::kRestOffset) + lane / 2 * 4 - lane * 16;
+      pair_ = static_cast<int>(R::kPairsOffset) + lane / 4 * R::kScaleBytes.pair - lane * 16;
+      pin(main_), pin(rest_), pin(pair_);
+    }
+    pin(row_bytes_), pin(back_);
 #pragma unroll 1
-    for (int slot = 0; slot < layout.n_slots; ++slot) fetch(slot);
+    for (int i = 0; i < layout.n_slots; ++i) {
+      fetch();
+      go_on();
+    }
   }
 
   /// The next record; the one before it is given up.
-  __device__ __forceinline__ WeightsOfLane<Format> take() {
-    if (holds_all_) {
-      if (slot_ == 0) wait_for_groups(0), __syncwarp();
-    } else {
-      wait_for_groups(layout_.n_slots - 1);
-      __syncwarp();
-    }
-    const WeightsOfLane<Format> weights(reinterpret_cast<const std::byte*>(slots_ + slot_ * layout_.slot_bytes),
-                                        lane_of_warp());
-    if (!holds_all_) {
-      __syncwarp();
-      fetch(slot_);
-    }
-    slot_ = slot_ + 1 == layout_.n_slots ? 0 : slot_ + 1;
+  __device__ __forceinline__ Weights take(const Lane<kTokens>& lane) {
+    wait_for_groups(n_slots_ - 1);
+    if constexpr (kShared) __syncwarp();
+    const Weights weights(slots_ + at_, lane);
+    if constexpr (kShared) __syncwarp();
+    fetch();
+    go_on();
     return weights;
   }
 
  private:
-  /// Puts the next record, if there is one, on its way.
-  __device__ __forceinline__ void fetch(int slot) {
+  /// Puts the next record, if there is one, on its way to the present slot.
+  __device__ __forceinline__ void fetch() {
     if (n_left_ > 0) {
-      unsigned char* to = slots_ + slot * layout_.slot_bytes;
+      unsigned char* to = slots_ + at_;
 #pragma unroll
-      for (int first = 0; first < kBytes; first += kWarp * 16) {
-        const int at = first + lane_of_warp() * 16;
-        if (at < kBytes) copy_vector(to + at, next_ + at);
+      for (int v = 0; v < R::kVectors; ++v) copy_async<16>(to + v * kWarp * 16, next_ + v * kWarp * 16);
+      if constexpr (!kFloats) {
+        constexpr ScaleBytes kOf = R::kScaleBytes;
+        to += R::kVectors * kWarp * 16;
+        copy_async<kOf.main, true>(to, next_ + main_);
+        if constexpr (kOf.rest > 0) copy_async<4>(to + 4, next_ + rest_);
+        if constexpr (kOf.pair > 0) copy_async<kOf.pair>(to + 8, next_ + pair_);
       }
-      const auto row_bytes = static_cast<std::ptrdiff_t>(task_.part->matrix.n_records) * kBytes;
-      next_ += row_bytes;
-      if (++panel_ == task_.n_panels) {
+      next_ += row_bytes_;
+      if (++panel_ == n_panels_) {
         panel_ = 0;
-        next_ += kBytes - task_.n_panels * row_bytes;
+        next_ += back_;
       }
       --n_left_;
     }
     end_group();
   }
+  __device__ __forceinline__ void go_on() {
+    at_ += slot_bytes_;
+    if (at_ == end_) at_ = 0;
+  }
 
-  const WarpTask& task_;
-  const SharedLayout& layout_;
-  unsigned char* slots_;
-  const std::byte* next_;
+  unsigned char* slots_;  // with the lane's place
+  int slot_bytes_;
+  int end_;  // bytes of the slots
+  int n_slots_;
   int n_left_;
-  int panel_ = 0;  // of the next
-  int slot_ = 0;
-  bool holds_all_;
+  int n_panels_;
+  int row_bytes_;          // of a panel
+  int back_;               // from behind the last panel of a record to the first one of the next
+  int panel_ = 0;          // of the next
+  int at_ = 0;             // the present slot
+  int main_ = 0;           // where the lane finds its scales in a record, from its place
+  int rest_ = 0;
+  int pair_ = 0;
+  const std::byte* next_;  // with the lane's place
 };
 
-/// Adds the results of a record, in the order of records, to what the warp has of a panel. `sums`: of its first row.
+/// Where the sums of a warp go, panel after panel.
+///
+/// The lanes of a token among several have the sums of a record. Those of a single token have what belongs to their
+/// classes (lane.cuh). Where a warp has one record of a row, they keep it apart and add it up in the end, which takes
+/// fewer instructions than joining it at once.
 template <int kTokens>
-__device__ __forceinline__ void add_partial(float* sums, int stride, const Lane<kTokens>& lane,
-                                            const RowPair (&y)[Lane<kTokens>::kTiles]) {
-  if constexpr (kTokens == 1) {  // four lanes have the same
-    if (lane.share() < 2) {
-      sums[(lane.row() + 8 * lane.share()) * stride] += lane.share() == 0 ? y[0].first : y[0].second;
+class SumStore {
+ public:
+  [[nodiscard]] static __device__ __forceinline__ bool is_apart(const SharedLayout& layout) {
+    return kTokens == 1 && layout.apart > 0;
+  }
+
+  __device__ __forceinline__ SumStore(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
+                                      unsigned char* shared)
+      : layout_(layout),
+        partial_(reinterpret_cast<float*>(shared + layout.partial) + task.share +
+                 task.group * args.shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride) {
+    if (is_apart(layout)) {
+      panel_floats_ = kApartFloats;
+      sums_ = reinterpret_cast<float*>(shared + layout.apart) +
+              warp_of_block() * args.shape.panels_of_group * kApartFloats + lane_of_warp();
+    } else {
+      panel_floats_ = kTokens * kPanelRows * layout.warp_stride;
+      sums_ = partial_;
     }
-  } else {
+    panels_floats_ = task.n_panels * panel_floats_;
+  }
+
+  /// The results of a record. They are added, in the order of records, to what the warp has of a panel.
+  __device__ __forceinline__ void add(const Lane<kTokens>& lane, const RowPair (&y)[Lane<kTokens>::kTiles]) {
+    float* sums = sums_;
+    sums_ += panel_floats_;
+    if constexpr (kTokens == 1) {
+      if (is_apart(layout_)) {  // lane 4 g + t: row g of class t
+        sums[0] = y[0].first;
+        sums[kWarp] = y[0].second;
+        return;
+      }
+      const float first[1] = {y[0].first};
+      const float second[1] = {y[0].second};
+      const RowPair joined = {join_classes<1, 1>(first), join_classes<1, 1>(second)};
+      if (lane.share() < 2) {
+        sums[(lane.row() + 8 * lane.share()) * layout_.warp_stride] += lane.share() == 0 ? joined.first : joined.second;
+      }
+    } else {
 #pragma unroll
-    for (int n = 0; n < Lane<kTokens>::kTiles; ++n) {
-      float* of_token = sums + ((n * kTileTokens + lane.token()) * kPanelRows + lane.row()) * stride;
-      of_token[0] += y[n].first;
-      of_token[8 * stride] += y[n].second;
+      for (int n = 0; n < Lane<kTokens>::kTiles; ++n) {
+        float* of_token = sums + ((n * kTileTokens + lane.token()) * kPanelRows + lane.row()) * layout_.warp_stride;
+        of_token[0] += y[n].first;
+        of_token[8 * layout_.warp_stride] += y[n].second;
+      }
     }
   }
-}
+
+  /// After all panels of a record.
+  __device__ __forceinline__ void go_on() { sums_ -= panels_floats_; }
+
+  /// After the last record. Adds up what was kept apart.
+  __device__ __forceinline__ void finish(int n_panels) {
+    if (!is_apart(layout_)) return;
+    __syncwarp();
+    const int lane = lane_of_warp();
+    const auto* entry = reinterpret_cast<const float4*>(sums_ - lane) + lane;
+    float* to = partial_ + lane * layout_.warp_stride;
+    const int step = kWarp * layout_.warp_stride;
+#pragma unroll 1
+    for (; n_panels > 0; n_panels -= kWarp / kPanelRows) {
+      if (lane < n_panels * kPanelRows) {
+        const float4 classes = *entry;
+        *to = sum_of_classes(classes.x, classes.y, classes.z, classes.w);
+      }
+      entry += kWarp;
+      to += step;
+    }
+  }
+
+ private:
+  static constexpr int kApartFloats = kClasses * kPanelRows;
+
+  const SharedLayout& layout_;
+  float* partial_;  // of the first panel, row after row
+  float* sums_;     // of the present panel
+  int panel_floats_;
+  int panels_floats_;
+};
 
 /// The row of the input for a token of the block. Tokens that are not there have the last one.
 template <int kTokens>
@@ -260,7 +327,7 @@ class QuantisedInput {
       if (lane_.lane >= kOfWords) {
         from = reinterpret_cast<const std::byte*>(x.sums + step) + (lane_.lane - kOfWords) * kSector;
       }
-      if (lane_.lane < kOfWords + kOfSums) copy_near(scratch + lane_.lane * 16, from);
+      if (lane_.lane < kOfWords + kOfSums) copy_async<16, true>(scratch + lane_.lane * 16, from);
     }
   }
 
@@ -288,17 +355,6 @@ template <class Format, int kTokens>
 using InputOf =
     std::conditional_t<Format::block_weights == 1, FloatInput<Format, kTokens>, QuantisedInput<Format, kTokens>>;
 
-/// The records of a warp as the product takes them.
-template <class Format, int kTokens>
-__device__ __forceinline__ typename InputOf<Format, kTokens>::Weights take_weights(RecordStream<Format>& records,
-                                                                                   const Lane<kTokens>& lane) {
-  if constexpr (Format::block_weights == 1) {
-    return records.take();
-  } else {
-    return PreparedWeights<Format, kTokens>(records.take(), lane);
-  }
-}
-
 /// Calls for the norm's weights of the warp's columns, which come from far away.
 __device__ __forceinline__ void prefetch_norm(const MultiplyArgs& args, int begin, int end) {
   constexpr int kLine = 128 / sizeof(float);
@@ -307,97 +363,103 @@ __device__ __forceinline__ void prefetch_norm(const MultiplyArgs& args, int begi
   }
 }
 
-/// The warp's sums become zeros, and those where no warp stores.
+/// The warp's sums become zeros if they are added to (SumStore), and those where no warp stores.
 template <int kTokens>
 __device__ __forceinline__ void clear_sums(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                            unsigned char* shared) {
   const int n_warps = args.shape.warps_of_group;
-  const auto clear = [&](float* sums, int n) {
-    for (int i = lane_of_warp(); i < n; i += kWarp) {
-      for (int warp = task.share; warp < layout.warp_stride; warp += n_warps)
-        sums[i * layout.warp_stride + warp] = 0.0F;
+  const auto clear = [&](float* sums, int n, bool with_own) {
+#pragma unroll 1
+    for (int warp = with_own ? task.share : task.share + n_warps; warp < layout.warp_stride; warp += n_warps) {
+#pragma unroll 1
+      for (int i = lane_of_warp(); i < n; i += kWarp) sums[i * layout.warp_stride + warp] = 0.0F;
     }
   };
-  const int n_panels = args.shape.panels_of_group;
-  clear(partial_sums(layout, shared, task.group * n_panels * kTokens), n_panels * kTokens * kPanelRows);
-  if (task.group == 0) clear(square_sums(layout, shared, 0), kTokens);
+  const int n_sums = args.shape.panels_of_group * kTokens;
+  clear(reinterpret_cast<float*>(shared + layout.partial) + task.group * n_sums * kPanelRows * layout.warp_stride,
+        n_sums * kPanelRows, !SumStore<kTokens>::is_apart(layout) || task.n_records() == 0);
+  if (task.group == 0) clear(reinterpret_cast<float*>(shared + layout.squares), kTokens, true);
   __syncwarp();
 }
 
-/// The sums of the warp's panels over its records, which are on their way before the kernel waits for its input.
+/// The sums of the warp's panels over its records, which are on their way before the kernel waits for its input. `place`
+/// is the thread's, or null.
 template <int kTokens, class Format>
 __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
-                                         unsigned char* shared, OutputInput& of_output) {
+                                         unsigned char* shared, OutputPlace* place) {
   const Lane<kTokens> lane{threadIdx.x % kWarp};
-  RecordStream<Format> records(task, layout, shared);
+  RecordStream<Format, kTokens> records(task, layout, shared);
   if (Format::block_weights == 1 && args.norm != nullptr) {
     prefetch_norm(args, task.begin * Record<Format>::kColumns, task.end * Record<Format>::kColumns);
   }
-  InputOf<Format, kTokens> input(args, lane, task.begin);
-  clear_sums<kTokens>(args, task, layout, shared);
-  float* sums = partial_sums(layout, shared, task.group * args.shape.panels_of_group * kTokens) + task.share;
-  const int panel_floats = kTokens * kPanelRows * layout.warp_stride;
-  int out = -1;
-  int angle = -1;
-  if (static_cast<int>(threadIdx.x) < layout.n_places) {
-    OutputPlace& place = reinterpret_cast<OutputPlace*>(shared + layout.places)[threadIdx.x];
-    place = find_output<kTokens>(args, 0);
-    out = place.out;
-    angle = place.angle;
-  }
-  int n_left = task.n_records();
-  if (n_left > 0) {
-    auto weights = take_weights<Format>(records, lane);
-    weights.settle();
-    wait_for_previous_kernel();
-    bool is_first = true;
+  using Input = InputOf<Format, kTokens>;
+  Input input(args, lane, task.begin);
+  SumStore<kTokens> sums(args, task, layout, shared);
+  typename Input::Operand operand;
+  bool waits = true;  // for the kernel before
+  int panel = 0;
 #pragma unroll 1
-    while (n_left > 0) {
-      const auto operand = input.take();
-      if (n_left > task.n_panels) input.call_next(shared + layout.scratch + warp_of_block() * kScratchBytes);
-      if (is_first) of_output.load(args, out, angle);
-      is_first = false;
-#pragma unroll 1
-      for (int panel = 0; panel < task.n_panels; ++panel) {
-        RowPair results[Lane<kTokens>::kTiles];
-        multiply_record(weights, lane, operand, results);
-        add_partial(sums + panel * panel_floats, layout.warp_stride, lane, results);
-        if (--n_left > 0) weights = take_weights<Format>(records, lane);
+  for (int n_left = task.n_records(); n_left > 0; --n_left) {
+    const auto taken = records.take(lane);
+    const typename Input::Weights weights(taken, lane);
+    if (panel == 0) {
+      if (waits) {
+        weights.settle();
+        wait_for_previous_kernel();
       }
+      operand = input.take();
+      if (n_left > task.n_panels) input.call_next(shared + layout.scratch + warp_of_block() * kScratchBytes);
+      if (waits && place != nullptr) fetch_input(args, *place);
+      waits = false;
     }
-  } else {
+    RowPair results[Lane<kTokens>::kTiles];
+    multiply_record(weights, lane, operand, results);
+    sums.add(lane, results);
+    if (++panel == task.n_panels) {
+      panel = 0;
+      sums.go_on();
+    }
+  }
+  if (waits) {
     wait_for_previous_kernel();
-    of_output.load(args, out, angle);
+    if (place != nullptr) fetch_input(args, *place);
+  } else {
+    sums.finish(task.n_panels);
   }
   if (args.norm != nullptr && task.group == 0) {
-    input.store_squares(square_sums(layout, shared, 0) + task.share, layout.warp_stride);
+    input.store_squares(reinterpret_cast<float*>(shared + layout.squares) + task.share, layout.warp_stride);
   }
+  wait_for_copies();
 }
 
 template <int kTokens, class... Formats>
-__global__ void __maxnreg__(kRegisters<kTokens>)
+__global__ void __maxnreg__(kRegisters)
     multiply_kernel(const __grid_constant__ MultiplyArgs args, const __grid_constant__ SharedLayout layout) {
   extern __shared__ __align__(16) unsigned char shared[];
   allow_next_kernel();
   const WarpTask task = task_of_warp(args);
-  OutputInput of_output;
-  const auto run = [&]<class Format>() { run_warp<kTokens, Format>(args, task, layout, shared, of_output); };
+  OutputPlace* place = nullptr;
+  // Whole warps have an output, or none.
+  if (static_cast<int>(threadIdx.x) < layout.n_places) {
+    place = reinterpret_cast<OutputPlace*>(shared + layout.places) + threadIdx.x;
+    *place = find_output<kTokens>(args, layout, 0);
+  }
+  clear_sums<kTokens>(args, task, layout, shared);
+  const auto run = [&]<class Format>() { run_warp<kTokens, Format>(args, task, layout, shared, place); };
   if constexpr (sizeof...(Formats) == 1) {
     (run.template operator()<Formats>(), ...);
   } else {
     ((Formats::format == task.part->matrix.format ? run.template operator()<Formats>() : void()), ...);
   }
   __syncthreads();
-  // Whole warps have an output, or none.
-  if (static_cast<int>(threadIdx.x) < layout.n_places) {
-    finish_output<kTokens>(args, layout, shared, reinterpret_cast<OutputPlace*>(shared + layout.places)[threadIdx.x],
-                           of_output);
-  }
-  for (int round = 1; round < layout.n_rounds; ++round) {
-    const OutputPlace other = find_output<kTokens>(args, round);
-    OutputInput of_other;
-    of_other.load(args, other.out, other.angle);
-    finish_output<kTokens>(args, layout, shared, other, of_other);
+  if (place != nullptr) finish_output<kTokens>(args, layout, shared, *place);
+  if constexpr (kTokens > 1) {  // a single token has a thread for each output
+    for (int round = 1; round < layout.n_rounds; ++round) {
+      *place = find_output<kTokens>(args, layout, round);
+      fetch_input(args, *place);
+      wait_for_copies();
+      finish_output<kTokens>(args, layout, shared, *place);
+    }
   }
 }
 

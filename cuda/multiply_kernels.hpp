@@ -5,36 +5,45 @@
 
 namespace inlay::cuda {
 
+inline constexpr int kMostWarps = 16;       // of a block
 inline constexpr int kScratchBytes = 512;  // of a warp
 
 /// Where the block keeps what in dynamic shared memory, in bytes.
 struct SharedLayout {
   int partial = 0;  // float [panel of the block][token][row][warp_stride]
+  // Zeros fill it up: for a single token, that always adds up 16 warps, to 20 (of eight neighbours no two are in the same
+  // banks), for others to a multiple of four.
   int warp_stride = 0;
+  int apart = 0;  // of a single token: float [warp][panel of the group][row][class] (SumStore); or 0
   int squares = 0;  // float [token][warp_stride] of the first group, of a normalised input
   int places = 0;   // OutputPlace [threads with an output]
   int n_places = 0;
   int scratch = 0;   // [warp][kScratchBytes]
   int n_rounds = 1;  // in which the threads make the outputs
-  int slots = 0;     // [warp][n_slots] of records on their way
+  int slots = 0;     // [warp][n_slots] of records on their way (RecordStream)
   int slot_bytes = 0;
   int n_slots = 0;
   int bytes = 0;
 };
 
-/// All that an output of a thread needs to know besides the product, found out before the kernel's input is there. It
-/// waits in shared memory.
+/// All that an output of a thread needs to know besides the product, most of it found out before the kernel's input is
+/// there. It waits in shared memory. Pointers are null where there is nothing to do.
 struct alignas(16) OutputPlace {
-  int sums = 0;   // panel of the block times the tokens, and the token
-  int token = 0;  // of the block
-  int out = -1;   // from the first output on; or none
-  int step = -1;  // from the first quantised one on; or none
+  int sums = 0;     // of the row of the panel, for the token: bytes of shared memory
+  int squares = 0;  // of the token: the same
   float bias = 0.0F;
-  float second_bias = 0.0F;  // of a gate's other part
+  float second_bias = 0.0F;           // of a gate's other part
+  float* out = nullptr;               // the output
+  std::byte* bytes = nullptr;         // its quantised parts (byte_of_lane)
+  StepSums* step_sums = nullptr;      // those of its step
+  std::byte* kv = nullptr;            // kQkv: the position's head in the cache
+  const float2* angle = nullptr;      // kQkv: of the pair
   float next_norm = 1.0F;
-  int col = 0;              // kQkv: of the head
-  std::byte* kv = nullptr;  // kQkv: the position's head in the cache; or none
-  int angle = -1;           // kQkv: from the first pair on; or none
+  int col = 0;                        // kQkv: of the head
+  // What the kernels before have left, copied there when it is known (fetch_input).
+  float old = 0.0F;             // kAdd: what is added to
+  int unused = 0;
+  float2 turn = {1.0F, 0.0F};  // kQkv: cosine and sine of the angle
 };
 
 using MultiplyKernel = void (*)(MultiplyArgs, SharedLayout);

@@ -21,12 +21,18 @@ struct WarpTask {
 __device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x / kWarp); }
 __device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadIdx.x % kWarp); }
 
+/// a / b, of 0 <= a < 2^21 and b's inverse: off by less than half of the inverse.
+__device__ __forceinline__ int quotient(int a, float inverse_of_b) {
+  return static_cast<int>((static_cast<float>(a) + 0.5F) * inverse_of_b);
+}
+
 /// The part that a group of the block belongs to.
 __device__ __forceinline__ int part_of(const MultiplyArgs& args, int group) {
   if (args.epilogue == Epilogue::kGated) return group % 2;
   const int block = static_cast<int>(blockIdx.x);
   int part = 0;
-  while (part + 1 < args.n_parts && block >= args.parts[part + 1].first_block) ++part;
+#pragma unroll
+  for (int i = 1; i < 3; ++i) part += i < args.n_parts && block >= args.parts[i].first_block ? 1 : 0;
   return part;
 }
 
@@ -40,7 +46,7 @@ __device__ __forceinline__ int first_panel_of(const MultiplyArgs& args, int part
 __device__ __forceinline__ WarpTask task_of_warp(const MultiplyArgs& args) {
   const MultiplyShape& shape = args.shape;
   WarpTask task;
-  task.group = warp_of_block() / shape.warps_of_group;
+  task.group = quotient(warp_of_block(), shape.inverse_warps);
   task.share = warp_of_block() - task.group * shape.warps_of_group;
   const int part = part_of(args, task.group);
   task.part = &args.parts[part];
@@ -48,8 +54,8 @@ __device__ __forceinline__ WarpTask task_of_warp(const MultiplyArgs& args) {
   task.first_panel = first_panel_of(args, part, task.group);
   const int n_panels = (matrix.n_rows + kPanelRows - 1) / kPanelRows;
   task.n_panels = max(0, min(shape.panels_of_group, n_panels - task.first_panel));
-  task.begin = matrix.n_records * task.share / shape.warps_of_group;
-  task.end = matrix.n_records * (task.share + 1) / shape.warps_of_group;
+  task.begin = quotient(matrix.n_records * task.share, shape.inverse_warps);
+  task.end = quotient(matrix.n_records * (task.share + 1), shape.inverse_warps);
   return task;
 }
 

@@ -14,11 +14,17 @@ struct StepScale {
   float scale;
   float inverse;
 };
+/// Of a number between 2^-126 and 2^126, off by one bit at most.
+__device__ __forceinline__ float inverse_of(float x) {
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
+  return inverse;
+}
 __device__ __forceinline__ StepScale step_scale(unsigned most) {
   constexpr unsigned kInfinityBits = 0x7F800000U;
   constexpr float kMostSteps = 32512.0F;  // 127 * 256: a coarse part of at most 127
   const float scale = most < kInfinityBits ? __uint_as_float(most) * (1.0F / kMostSteps) : __uint_as_float(0x7FC00000U);
-  return {scale, scale >= 0x1p-120F ? __fdividef(1.0F, scale) : 0.0F};
+  return {scale, scale >= 0x1p-120F ? inverse_of(scale) : 0.0F};
 }
 
 __device__ __forceinline__ unsigned magnitude_bits(float x) { return __float_as_uint(x) & 0x7FFFFFFFU; }
@@ -30,24 +36,38 @@ __device__ __forceinline__ int quant_of(float x, float inverse) {
 
 }  // namespace detail
 
-/// Quantises 32 columns, one a lane: all lanes of a warp take part. `source`: what the column was before it was
-/// multiplied with a norm's weight. A NaN or an infinity makes all of them NaN.
-__device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+/// Where the lane of a column keeps the coarse part of it in its step; the fine one is kStepOfInput bytes behind.
+__device__ __forceinline__ int byte_of_lane(unsigned lane) {
+  return static_cast<int>(lane % 16U / 4U * 8U + lane / 16U * 4U + lane % 4U);
+}
+
+/// Quantises 32 columns, one a lane: all lanes of a warp take part. `bytes`: of the lane's column. `squares`: of what the
+/// columns were before they were multiplied with a norm's weights, all of them. A NaN or an infinity makes all of them
+/// NaN.
+__device__ __forceinline__ void quantise_columns(std::byte* bytes, StepSums* sums, float x, float squares) {
+  const unsigned lane = threadIdx.x % kWarp;
   const detail::StepScale scale = detail::step_scale(__reduce_max_sync(kAllLanes, detail::magnitude_bits(x)));
   const int quant = detail::quant_of(x, scale.inverse);
-  std::byte* bytes = to.words + lane % 16 / 4 * 8 + lane / 16 * 4 + lane % 4;
   bytes[0] = static_cast<std::byte>((quant + 128) >> 8);
   bytes[kStepOfInput] = static_cast<std::byte>(quant);
   const int all = __reduce_add_sync(kAllLanes, quant);
   const int low = __reduce_add_sync(kAllLanes, lane < 16 ? quant : 0);
-  float squares = source * source;
+  if (lane == 0) {
+    *sums = {scale.scale, scale.scale * static_cast<float>(low), scale.scale * static_cast<float>(all - low), squares};
+  }
+}
+
+/// The sum of the squares of a warp's values.
+__device__ __forceinline__ float sum_of_squares(float x) {
+  float squares = x * x;
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) squares += __shfl_xor_sync(kAllLanes, squares, offset);
-  if (lane == 0) {
-    *to.sums = {scale.scale, scale.scale * static_cast<float>(low), scale.scale * static_cast<float>(all - low),
-                squares};
-  }
+  return squares;
+}
+
+/// The same for a whole step. `source`: what the column was before it was multiplied with a norm's weight.
+__device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
+  quantise_columns(to.words + byte_of_lane(threadIdx.x % kWarp), to.sums, x, sum_of_squares(source));
 }
 
 /// The same, of four columns a lane: eight lanes, the first of which is a multiple of eight, take part. Without

@@ -4,6 +4,7 @@
 #include "cuda/activations.hpp"
 #include "cuda/granule.cuh"
 #include "cuda/lane.cuh"
+#include "cuda/lane_weights.cuh"
 #include "cuda/record.hpp"
 
 namespace inlay::cuda {
@@ -34,7 +35,7 @@ struct QuantisedOperand {
 
   uint2 words[kTiles][kSteps];
   float scales[kTiles][kOwn];
-  float sums[kTiles][kOwn][kSixteens ? 2 : 1];  // of granules' activations
+  float sums[kTiles][kOwn][kSixteens && kShares == 1 ? 2 : 1];  // of granules' activations, times times_zero
 
   __device__ __forceinline__ void load(const Lane<kTokens>& lane, const QuantisedRows& x,
                                        const QuantisedPlace<kTokens> (&from)[kTiles]) {
@@ -59,10 +60,12 @@ struct QuantisedOperand {
         const int step = kShares == 1 ? own : kSixteens ? 2 * own + lane.share() / 2 : 4 * own + lane.share();
         const float4 four = *reinterpret_cast<const float4*>(x.sums + from[n].sums + step);
         scales[n][own] = four.x;
-        if constexpr (kSixteens) {
-          sums[n][own][0] = four.y, sums[n][own][1] = four.z;
+        if constexpr (!kSixteens) {
+          sums[n][own][0] = times_zero(step, four.y + four.z);
+        } else if constexpr (kShares == 1) {
+          sums[n][own][0] = times_zero(step, four.y), sums[n][own][1] = times_zero(step, four.z);
         } else {
-          sums[n][own][0] = four.y + four.z;
+          sums[n][own][0] = times_zero(step, lane.share() % 2 == 0 ? four.y : four.z);
         }
       }
     }
@@ -72,14 +75,19 @@ struct QuantisedOperand {
   [[nodiscard]] __device__ __forceinline__ float scale(int tile, int j, int i) const {
     return scales[tile][own_of(j, i)];
   }
-  /// The sum of the granule's activations.
+  /// The sum of the granule's activations, as quants with a zero need it: times what is to be added to each.
   [[nodiscard]] __device__ __forceinline__ float sum(const Lane<kTokens>& lane, int tile, int j, int i) const {
     const auto& of_step = sums[tile][own_of(j, i)];
-    if constexpr (!kSixteens) return of_step[0];
+    if constexpr (!kSixteens || kShares > 1) return of_step[0];
     return L::class_of(lane.share(), j) % 2 == 0 ? of_step[0] : of_step[1];
   }
 
  private:
+  /// Of quants without a zero nothing is taken off.
+  static __device__ __forceinline__ float times_zero(int step, float sum) {
+    if constexpr (Record<Format>::kZero == 0) return sum;
+    return sum * (static_cast<float>(-Record<Format>::kZero) / LaneWeights<Format>::factor(step));
+  }
   static __device__ __forceinline__ int own_of(int j, int i) {
     return kShares == 1 ? (kSixteens ? (4 * i + j) / 2 : 4 * i + j) : i;
   }

@@ -14,31 +14,59 @@ namespace inlay::cuda {
 inline constexpr int kPanelRows = 16;
 inline constexpr int kWarp = 32;
 inline constexpr int kRecordColumns = 256;  // of a quantised format
+inline constexpr int kClasses = 4;  // of granules
 inline constexpr int kSteps = 8;  // products of tensor cores, one after the other, that take a record's columns
 
 // A record of a quantised format:
 //
-//   low planes | high planes | headers [16 rows] | halves [16 rows]
+//   low planes | high planes | lane scales [32 lanes] | their rest [32 lanes] | pair scales [8 pairs of rows]
 //
 // Columns 32 b ... 32 b + 31 are block b, 0 <= b < 8. Lane 4 g + t holds of every block rows g and g + 8, columns 4 t +
 // i and 16 + 4 t + i, 0 <= i < 4: in registers r = 0 ... 3 of four bytes, byte i for column i, r % 2 for the row and r
 // / 2 for the upper half of the columns. (This is operand A of mma.m16n8k32, PTX ISA section 9.7.15.) A plane of n bits
 // keeps n bits of each quant, those of block b at position n * (b % (8 / n)) of the byte, in a register of its own for
-// each r and each b / (8 / n): 16 bytes of a lane stand together, 512 bytes of a warp.
+// each r and each b / (8 / n): 16 bytes of a lane stand together, 512 bytes of a warp. Six bits are split otherwise
+// (SixBitQuants).
+//
+// A granule is the columns of a row that have one scale, or for floats those of a step (lane.cuh). Granule q belongs to
+// class q % 4. Lane 4 g + t keeps the scales of class t of rows g and g + 8, and the four lanes of a pair of rows share
+// what belongs to whole rows.
 
-// A granule is the columns of a row that have one scale, or for floats those of a step (lane.cuh).
-
-/// How the scales of a record's row are kept.
+/// How the scales of a pair of rows are kept; "both" are rows g and g + 8, one after the other.
 enum class Scales : std::uint8_t {
-  kSixBits,   // header 16 bytes: d, dmin, scales as in the file (Q4_K, Q5_K)
-  kBytes,     // header 16 bytes: int8 scales of 16 columns; halves: d (Q3_K, Q6_K)
-  kNibbles,   // header 16 bytes: scales and minimums of 16 columns; halves: d, dmin (Q2_K)
-  kHalves,    // header 16 bytes: d of 32 columns (Q4_0, Q5_0, Q8_0)
-  kTwoHalves  // header 32 bytes: d of 32 columns, m of 32 columns (Q4_1, Q5_1)
+  kSixBits,   // lane: six bits each of scale, minimum of two granules of both; pair: d, dmin of both (Q4_K, Q5_K)
+  kBytes,     // lane: int8 scale + 128 of four granules of both; pair: d of both (Q3_K, Q6_K)
+  kNibbles,   // lane: scale, minimum in a byte of four granules of both; pair: d, dmin of both (Q2_K)
+  kHalves,    // lane: d of two granules of both (Q4_0, Q5_0, Q8_0)
+  kTwoHalves  // lane: d of two granules of both, then m of them (Q4_1, Q5_1)
 };
+
+/// Bytes of what a lane keeps: `main` of it at the lane's place, `rest` in an array of its own (so that both can be
+/// copied at once), and what a pair of rows shares.
+struct ScaleBytes {
+  int main;
+  int rest;
+  int pair;
+};
+[[nodiscard]] constexpr ScaleBytes scale_bytes(Scales scales) {
+  switch (scales) {
+    case Scales::kSixBits:
+      return {4, 2, 8};
+    case Scales::kBytes:
+      return {8, 0, 4};
+    case Scales::kNibbles:
+      return {8, 0, 8};
+    case Scales::kHalves:
+      return {8, 0, 0};
+    case Scales::kTwoHalves:
+      break;
+  }
+  return {16, 0, 0};
+}
 
 /// Quants are kept as numbers of kLowBits + kHighBits bits, `kShift` bits from the right of a byte when they are put
 /// together, so that signed ones have their sign in bit 7: the byte is 2^kShift times the quant minus its zero.
+/// Unsigned ones have no zero, or kZero, which the product takes off.
 template <int LowBits, int HighBits, bool Signed, Scales S>
 struct RecordTraits {
   static constexpr int kColumns = kRecordColumns;
@@ -48,15 +76,28 @@ struct RecordTraits {
   static constexpr int kLowBits = LowBits;
   static constexpr int kHighBits = HighBits;
   static constexpr bool kSigned = Signed;
+  static constexpr int kZero = 0;
   static constexpr int kShift = Signed ? 8 - LowBits - HighBits : 0;
   static constexpr Scales kScales = S;
-  static constexpr int kLowVectors = LowBits;                             // of 16 bytes a lane
-  static constexpr int kHighVectors = HighBits;                           // the same
-  static constexpr int kHeaderVectors = S == Scales::kTwoHalves ? 2 : 1;  // of 16 bytes a row
-  static constexpr int kHalves = S == Scales::kBytes ? 1 : S == Scales::kNibbles ? 2 : 0;
-  static constexpr std::size_t kHeaderOffset = std::size_t{16} * kWarp * (LowBits + HighBits);
-  static constexpr std::size_t kHalvesOffset = kHeaderOffset + std::size_t{16} * kPanelRows * kHeaderVectors;
-  static constexpr std::size_t kBytes = kHalvesOffset + std::size_t{2} * kPanelRows * kHalves;
+  static constexpr int kLowVectors = LowBits;    // of 16 bytes a lane
+  static constexpr int kHighVectors = HighBits;  // the same
+  static constexpr int kVectors = kLowVectors + kHighVectors;
+  static constexpr ScaleBytes kScaleBytes = scale_bytes(S);
+  static constexpr std::size_t kScalesOffset = std::size_t{16} * kWarp * kVectors;
+  static constexpr std::size_t kRestOffset = kScalesOffset + std::size_t{kWarp} * kScaleBytes.main;
+  static constexpr std::size_t kPairsOffset = kRestOffset + std::size_t{kWarp} * kScaleBytes.rest;
+  static constexpr std::size_t kBytes = kPairsOffset + std::size_t{kPanelRows / 2} * kScaleBytes.pair;
+};
+
+/// Where the six bits of a quant of block b stand, so that two operations put most of them together: its low nibble in
+/// the lower half of the byte of the low plane and its upper two bits from bit kHighAt on of the high plane's byte, or,
+/// of odd blocks, its upper four bits in the upper half and its lower two from there.
+struct SixBitQuants {
+  [[nodiscard]] static constexpr bool is_upper(int b) { return b % 2 == 1; }
+  [[nodiscard]] static constexpr int high_at(int b) {
+    constexpr int kHighAt[4] = {4, 2, 0, 6};
+    return kHighAt[b % 4];
+  }
 };
 
 /// A record of floats: steps of k columns, 16 bytes a lane each, operand A of mma.m16n8k16 (halves) or m16n8k8 (tf32).
@@ -66,6 +107,7 @@ struct FloatRecordTraits {
   static constexpr int kStepColumns = StepColumns;
   static constexpr int kGranuleColumns = StepColumns;
   static constexpr bool kMinimums = false;
+  static constexpr int kVectors = kSteps;
   static constexpr std::size_t kBytes = std::size_t{16} * kWarp * kSteps;
 };
 
@@ -90,7 +132,9 @@ struct Record<Q4_K> : RecordTraits<4, 0, false, Scales::kSixBits> {};
 template <>
 struct Record<Q5_K> : RecordTraits<4, 1, false, Scales::kSixBits> {};
 template <>
-struct Record<Q6_K> : RecordTraits<4, 2, true, Scales::kBytes> {};
+struct Record<Q6_K> : RecordTraits<4, 2, false, Scales::kBytes> {
+  static constexpr int kZero = 32;
+};
 template <>
 struct Record<F16> : FloatRecordTraits<16> {};
 template <>
@@ -119,6 +163,7 @@ struct DeviceMatrix {
 struct RecordInfo {
   int columns = 0;
   std::size_t bytes = 0;
+  int slot_bytes = 0;  // in shared memory: 16 for a lane's scales
   InputKind input = InputKind::kInt8;
 };
 
@@ -126,7 +171,8 @@ struct RecordInfo {
   RecordInfo info;
   visit(format, [&info](auto traits) {
     using F = decltype(traits);
-    info = {Record<F>::kColumns, Record<F>::kBytes, kInputKind<F>};
+    const int n_vectors = Record<F>::kVectors + (F::block_weights == 1 ? 0 : 1);
+    info = {Record<F>::kColumns, Record<F>::kBytes, 16 * kWarp * n_vectors, kInputKind<F>};
   });
   return info;
 }

@@ -10,7 +10,8 @@
 
 namespace inlay::cuda {
 
-/// Results of the lane's token for rows g and g + 8. The lanes of a token have the same ones.
+/// Results of the lane's token for rows g and g + 8: the lanes of a token among several have the same ones, those of a
+/// single token what belongs to their class.
 struct RowPair {
   float first = 0.0F;
   float second = 0.0F;
@@ -38,6 +39,22 @@ __device__ __forceinline__ void multiply_step(float4& c, const uint4& a, const u
 
 }  // namespace detail
 
+/// A record of a quantised format as it lies in a slot of shared memory (RecordStream).
+template <class Format, int kTokens>
+struct SlotWeights {
+  using L = Lane<kTokens>;
+  LaneWeights<Format> quants;
+  uint4 kept[L::kClasses];  // what the slot keeps of the scales of the lane's classes
+
+  /// `at`: the slot, from the lane's place on.
+  __device__ __forceinline__ SlotWeights(const unsigned char* at, const Lane<kTokens>& lane) : quants(at) {
+    const auto* of_lanes = reinterpret_cast<const uint4*>(at) + Record<Format>::kVectors * kWarp;
+    if constexpr (L::kShares == 1) of_lanes -= lane.quarter();
+#pragma unroll
+    for (int j = 0; j < L::kClasses; ++j) kept[j] = of_lanes[j];
+  }
+};
+
 /// A lane's part of a record, with the scales of its granules.
 template <class Format, int kTokens>
 struct PreparedWeights {
@@ -49,21 +66,21 @@ struct PreparedWeights {
   float scales[2][L::kClasses][kOfClass];    // of rows g and g + 8, times the factor of the quants
   float minimums[2][L::kClasses][kOfClass];  // of formats that have them
 
-  __device__ __forceinline__ PreparedWeights(const LaneWeights<Format>& w, const Lane<kTokens>& lane) : quants(w) {
+  __device__ __forceinline__ PreparedWeights(const SlotWeights<Format, kTokens>& w, const Lane<kTokens>& lane)
+      : quants(w.quants) {
 #pragma unroll
-    for (int row = 0; row < 2; ++row) {
-      const RowScales<Format> of_row(w.headers[row], w.halves[row]);
+    for (int j = 0; j < L::kClasses; ++j) {
+      const int c = L::class_of(lane.share(), j);
+      // A step has two granules of 16 columns.
+      const ClassScales<Format> of_class(w.kept[j], c,
+                                         LaneWeights<Format>::factor(kHalvesOfGranule<Format> == 1 ? c / 2 : c));
 #pragma unroll
-      for (int j = 0; j < L::kClasses; ++j) {
-        const int c = L::class_of(lane.share(), j);
-        // A step has two granules of 16 columns.
-        const float factor = of_row.d * w.factor(kHalvesOfGranule<Format> == 1 ? c / 2 : c);
+      for (int row = 0; row < 2; ++row)
 #pragma unroll
         for (int i = 0; i < kOfClass; ++i) {
-          scales[row][j][i] = factor * of_row.scale(c, i);
-          if constexpr (kMinimums) minimums[row][j][i] = of_row.d_minimum * of_row.minimum(c, i);
+          scales[row][j][i] = of_class.scales[row][i];
+          if constexpr (kMinimums) minimums[row][j][i] = of_class.minimums[row][i];
         }
-      }
     }
   }
 
@@ -81,6 +98,16 @@ struct PreparedWeights {
     inlay::cuda::settle(all);
   }
 };
+
+/// What a lane has of a row's product: the sums of its classes, or of all of them where it has all.
+template <int kTokens>
+__device__ __forceinline__ float own_sum(const float (&of_classes)[Lane<kTokens>::kClasses]) {
+  if constexpr (kTokens == 1) {
+    return of_classes[0];
+  } else {
+    return sum_of_classes(of_classes[0], of_classes[1], of_classes[2], of_classes[3]);
+  }
+}
 
 /// y = a record of floats times the operand.
 template <class Format, int kTokens>
@@ -101,8 +128,8 @@ __device__ __forceinline__ void multiply_record(const FloatLaneWeights<Format>& 
       values[0][j] = sums[j].x + sums[j].y;
       values[1][j] = sums[j].z + sums[j].w;
     }
-    y[n].first = x.scale[n] * join_classes<kTokens, 1>(values[0]);
-    y[n].second = x.scale[n] * join_classes<kTokens, 1>(values[1]);
+    y[n].first = x.scale[n] * own_sum<kTokens>(values[0]);  // a power of two: the order does not matter
+    y[n].second = x.scale[n] * own_sum<kTokens>(values[1]);
   }
 }
 
@@ -112,6 +139,7 @@ __device__ __forceinline__ void multiply_record(const PreparedWeights<Format, kT
                                                 const QuantisedOperand<Format, kTokens>& x,
                                                 RowPair (&y)[Lane<kTokens>::kTiles]) {
   using L = Lane<kTokens>;
+  using R = Record<Format>;
   float values[L::kTiles][2][L::kClasses] = {};
 #pragma unroll
   for (int i = 0; i < kGranulesOfClass<Format>; ++i) {
@@ -126,15 +154,16 @@ __device__ __forceinline__ void multiply_record(const PreparedWeights<Format, kT
         for (int row = 0; row < 2; ++row) {
           float& value = values[n][row][j];
           value = fmaf(scale * static_cast<float>(sums[row]), w.scales[row][j][i], value);
-          if constexpr (Record<Format>::kMinimums) value = fmaf(x.sum(lane, n, j, i), w.minimums[row][j][i], value);
+          if constexpr (R::kMinimums) value = fmaf(x.sum(lane, n, j, i), w.minimums[row][j][i], value);
+          if constexpr (R::kZero != 0) value = fmaf(x.sum(lane, n, j, i), w.scales[row][j][i], value);
         }
       }
     }
   }
 #pragma unroll
   for (int n = 0; n < L::kTiles; ++n) {
-    y[n].first = join_classes<kTokens, 1>(values[n][0]);
-    y[n].second = join_classes<kTokens, 1>(values[n][1]);
+    y[n].first = own_sum<kTokens>(values[n][0]);
+    y[n].second = own_sum<kTokens>(values[n][1]);
   }
 }
 
