@@ -185,8 +185,7 @@ int main(int argc, char** argv) {
       tune("head", {-1}, false);
     }
   }
-  const Matrix& head = plan.tensors.matrix(plan.steps.back().matrix);
-  const auto head_bytes = cuda::records_bytes(head.format, head.rows, head.cols);
+  const std::uint64_t head_bytes = device.weight_bytes(-1);
   print(name_of(StepKind::kHead), 1,
         replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, stream.get()); }), head_bytes);
   print("all before the head", 1, replay_ms(stream.get(), body), total_bytes);

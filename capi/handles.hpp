@@ -27,6 +27,10 @@ struct inlay_generation {
   inlay::Generation value;
 };
 
+struct inlay_profile {
+  inlay::PassProfile value;
+};
+
 struct inlay_batch {
   inlay::Batch value;
   std::size_t n_entries = 0;
@@ -50,6 +54,8 @@ INLAY_CAPI_STRUCT(inlay_model_info, 96);
 INLAY_CAPI_STRUCT(inlay_sampling_options, 48);
 INLAY_CAPI_STRUCT(inlay_session_options, 24);
 INLAY_CAPI_STRUCT(inlay_generate_options, 32);
+INLAY_CAPI_STRUCT(inlay_pass_profile, 32);
+INLAY_CAPI_STRUCT(inlay_step_profile, 32);
 INLAY_CAPI_STRUCT(inlay_quantize_options, 56);
 
 #undef INLAY_CAPI_STRUCT

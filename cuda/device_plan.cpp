@@ -262,14 +262,25 @@ void DevicePlan::set_state(const PassState& state) {
 }
 
 std::uint64_t DevicePlan::weight_bytes(int step) const {
-  const PlannedStep& planned = steps_[static_cast<std::size_t>(step)];
   std::uint64_t bytes = 0;
-  if (planned.kind == StepKind::kEmbed || planned.kind == StepKind::kAttend) return bytes;
-  for (int i = 0; i < planned.multiply.n_parts; ++i) {
-    const DeviceMatrix& matrix = planned.multiply.parts[static_cast<std::size_t>(i)].matrix;
+  if (step >= 0 && (kind(step) == StepKind::kEmbed || kind(step) == StepKind::kAttend)) return bytes;
+  const MultiplyArgs& args = step < 0 ? head_ : steps_[static_cast<std::size_t>(step)].multiply;
+  for (int i = 0; i < args.n_parts; ++i) {
+    const DeviceMatrix& matrix = args.parts[static_cast<std::size_t>(i)].matrix;
     bytes += records_bytes(matrix.format, matrix.n_rows, matrix.n_cols);
   }
   return bytes;
+}
+
+std::uint64_t DevicePlan::read_bytes(int step, int position) const {
+  if (step >= 0 && kind(step) == StepKind::kEmbed) {
+    const DeviceMatrix& table = steps_[static_cast<std::size_t>(step)].embed.table;
+    return records_bytes(table.format, kPanelRows, table.n_cols) / kPanelRows;  // of one row
+  }
+  if (step >= 0 && kind(step) == StepKind::kAttend) {
+    return 2 * count(position + 1, layout_.n_kv_heads) * count(layout_.row_bytes);
+  }
+  return weight_bytes(step);
 }
 
 bool DevicePlan::set_shape(int step, int warps_of_group, int n_groups, int panels_of_group) {

@@ -55,8 +55,10 @@ class DevicePlan {
 
   [[nodiscard]] int n_steps() const { return static_cast<int>(steps_.size()); }
   [[nodiscard]] StepKind kind(int step) const { return steps_[static_cast<std::size_t>(step)].kind; }
-  /// Bytes of the matrices that the step reads.
+  /// Bytes of the matrices that the step, or the head (-1), multiplies with.
   [[nodiscard]] std::uint64_t weight_bytes(int step) const;
+  /// Bytes of matrices and KV cache that one row at the position reads in the step, or in the head (-1).
+  [[nodiscard]] std::uint64_t read_bytes(int step, int position) const;
 
   /// Step 0 <= step < n_steps(), all but the head, for n_rows rows.
   cudaError_t launch(int step, int n_rows, cudaStream_t stream);

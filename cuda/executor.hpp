@@ -32,6 +32,7 @@ class CudaExecutor final : public Executor {
   Result<PassId> start(const RowBatch& batch) override;
   Result<TokenId> chosen(PassId pass) override;
   [[nodiscard]] PassId latest_pass() const override { return latest_; }
+  Result<PassProfile> profile(const RowBatch& batch) override;
   Result<void> reserve_pages(int n_pages) override;
   Result<void> copy_page(PageId from, PageId to) override;
   [[nodiscard]] PageLayout page_layout() const override { return PageLayout::kCuda; }
@@ -57,6 +58,9 @@ class CudaExecutor final : public Executor {
   Result<void> run_body(int n_rows);
   Result<void> run_choosing();
   Result<void> run_head(int n_logits, const StepOutput& output);
+  // Of `profile` (executor_profile.cpp):
+  Result<void> run_step(int step);
+  [[nodiscard]] std::vector<StepProfile> describe_steps(int position) const;
 
   const Plan& plan_;
   ExecutorOptions options_;

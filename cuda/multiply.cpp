@@ -17,7 +17,8 @@ constexpr int kMostSlots = 3;   // of a warp, if it cannot hold all of its recor
 /// find room beside it.
 constexpr int kMostRecordBytes = 128 * 1024;
 
-int aligned(int bytes) { return (bytes + 15) & ~15; }
+/// What asynchronous copies write is split where it crosses a line of shared memory.
+int aligned(int bytes) { return (bytes + 127) & ~127; }
 
 SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
   const MultiplyShape& shape = args.shape;
@@ -34,9 +35,12 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
     layout.slot_bytes = std::max(layout.slot_bytes, record_info(matrix.format).slot_bytes);
     of_warp = std::max(of_warp, (matrix.n_records + shape.warps_of_group - 1) / shape.warps_of_group);
   }
-  layout.warp_stride = tokens == 1 ? kMostWarps + 4 : (shape.warps_of_group + 3) / 4 * 4;
+  layout.n_fours = (shape.warps_of_group + 3) / 4;
+  layout.warp_stride = 4 * (tokens == 1 ? layout.n_fours | 1 : layout.n_fours);
   layout.partial = take(kFloat * shape.n_panels() * tokens * kPanelRows * layout.warp_stride);
-  if (tokens == 1 && of_warp == 1) layout.apart = take(kFloat * shape.n_warps() * shape.panels_of_group * kClasses * kPanelRows);
+  if (tokens == 1 && of_warp == 1) {
+    layout.apart = take(kFloat * shape.n_warps() * shape.panels_of_group * kClasses * kPanelRows);
+  }
   layout.squares = take(kFloat * tokens * layout.warp_stride);
   const int n_outputs = shape.n_panels() / (args.epilogue == Epilogue::kGated ? 2 : 1) * tokens * kPanelRows;
   const int n_threads = shape.n_warps() * kWarp;

@@ -370,7 +370,7 @@ __device__ __forceinline__ void clear_sums(const MultiplyArgs& args, const WarpT
   const int n_warps = args.shape.warps_of_group;
   const auto clear = [&](float* sums, int n, bool with_own) {
 #pragma unroll 1
-    for (int warp = with_own ? task.share : task.share + n_warps; warp < layout.warp_stride; warp += n_warps) {
+    for (int warp = with_own ? task.share : task.share + n_warps; warp < 4 * layout.n_fours; warp += n_warps) {
 #pragma unroll 1
       for (int i = lane_of_warp(); i < n; i += kWarp) sums[i * layout.warp_stride + warp] = 0.0F;
     }
@@ -435,7 +435,7 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
 template <int kTokens, class... Formats>
 __global__ void __maxnreg__(kRegisters)
     multiply_kernel(const __grid_constant__ MultiplyArgs args, const __grid_constant__ SharedLayout layout) {
-  extern __shared__ __align__(16) unsigned char shared[];
+  extern __shared__ __align__(128) unsigned char shared[];
   allow_next_kernel();
   const WarpTask task = task_of_warp(args);
   OutputPlace* place = nullptr;

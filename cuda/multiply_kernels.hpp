@@ -11,9 +11,8 @@ inline constexpr int kScratchBytes = 512;  // of a warp
 /// Where the block keeps what in dynamic shared memory, in bytes.
 struct SharedLayout {
   int partial = 0;  // float [panel of the block][token][row][warp_stride]
-  // Zeros fill it up: for a single token, that always adds up 16 warps, to 20 (of eight neighbours no two are in the same
-  // banks), for others to a multiple of four.
-  int warp_stride = 0;
+  int warp_stride = 0;  // of a single token an odd number of fours: of eight neighbours no two are in the same banks
+  int n_fours = 0;      // of warps, filled up with zeros
   int apart = 0;  // of a single token: float [warp][panel of the group][row][class] (SumStore); or 0
   int squares = 0;  // float [token][warp_stride] of the first group, of a normalised input
   int places = 0;   // OutputPlace [threads with an output]

@@ -11,14 +11,13 @@
 
 namespace inlay::cuda {
 
-/// The sum of what the warps of a group have, 16 at most, filled up with zeros; of several tokens to the next four only.
-template <int kTokens>
-__device__ __forceinline__ float sum_of_warps(const unsigned char* shared, int stride) {
+/// The sum of what the warps of a group have, filled up with zeros to so many fours.
+__device__ __forceinline__ float sum_of_warps(const unsigned char* shared, int n_fours) {
   const auto* fours = reinterpret_cast<const float4*>(shared);
   float sum = 0.0F;
 #pragma unroll
   for (int i = 0; i < kMostWarps / 4; ++i) {
-    if (kTokens > 1 && 4 * i >= stride) break;
+    if (i >= n_fours) break;
     const float4 four = fours[i];
     sum += (four.x + four.y) + (four.z + four.w);
   }
@@ -106,16 +105,16 @@ __device__ __forceinline__ void store_kv(const KvLayout& layout, const OutputPla
 template <int kTokens>
 __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const SharedLayout& layout,
                                               unsigned char* shared, const OutputPlace& y) {
-  const int stride = layout.warp_stride;
   float factor = 1.0F;
   if (args.norm != nullptr) {
-    const float squares = sum_of_warps<kTokens>(shared + y.squares, stride);
+    const float squares = sum_of_warps(shared + y.squares, layout.n_fours);
     factor = rsqrtf(fmaf(squares, args.inverse_n_cols, args.epsilon));
   }
-  float value = fmaf(factor, sum_of_warps<kTokens>(shared + y.sums, stride), y.bias);
+  float value = fmaf(factor, sum_of_warps(shared + y.sums, layout.n_fours), y.bias);
   if (args.epilogue == Epilogue::kGated) {
-    const int other = args.shape.panels_of_group * kTokens * kPanelRows * stride * static_cast<int>(sizeof(float));
-    value = detail::silu(value) * fmaf(factor, sum_of_warps<kTokens>(shared + y.sums + other, stride), y.second_bias);
+    const int other =
+        args.shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride * static_cast<int>(sizeof(float));
+    value = detail::silu(value) * fmaf(factor, sum_of_warps(shared + y.sums + other, layout.n_fours), y.second_bias);
   }
   if (args.epilogue == Epilogue::kQkv) {
     value = detail::rotated(value, y.col, y.turn);

@@ -35,10 +35,19 @@ class Event {
   }
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
-  Result<void> create() { return check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "CUDA event"); }
+  /// `flags`: cudaEventDefault for one that notes the time.
+  Result<void> create(unsigned flags = cudaEventDisableTiming) {
+    return check(cudaEventCreateWithFlags(&event_, flags), "CUDA event");
+  }
   Result<void> record(cudaStream_t stream) const { return check(cudaEventRecord(event_, stream), "CUDA event"); }
   /// Returns when the stream's work up to the latest record is done; at once if there was none.
   [[nodiscard]] Result<void> wait() const { return check(cudaEventSynchronize(event_), "CUDA pass"); }
+  /// Microseconds between two points that the stream has come past, both of which note the time.
+  [[nodiscard]] Result<double> us_since(const Event& earlier) const {
+    float ms = 0.0F;
+    INLAY_TRY(check(cudaEventElapsedTime(&ms, earlier.event_, event_), "CUDA event"));
+    return 1000.0 * static_cast<double>(ms);
+  }
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -97,7 +97,8 @@ INLAY_C_API void inlay_error_free(inlay_error* error);
 
 /* ---- Small types --------------------------------------------------------------------------------------------- */
 
-/* An index into the vocabulary of a model, 0 <= token < vocab_size. */
+/* An index into the vocabulary of a model, 0 <= token < vocab_size. Ids that the file lists no token for have no text.
+ */
 typedef int32_t inlay_token;
 
 /* What a callback wants next. INLAY_STOP ends the call that runs the callback. */
@@ -456,6 +457,63 @@ INLAY_C_API inlay_finish_reason inlay_generation_finish_reason(const inlay_gener
 
 /* Frees it, and its text and tokens with it. */
 INLAY_C_API void inlay_generation_free(inlay_generation* generation);
+
+/* ---- Where the time goes ------------------------------------------------------------------------------------- */
+
+/* What a step of a forward pass does. Numbers are never reused; new ones may be appended. */
+typedef int32_t inlay_pass_step;
+enum {
+  INLAY_STEP_EMBED = 0,   /* the token's row of the embedding table */
+  INLAY_STEP_QKV = 1,     /* queries, keys and values of a layer; keys and values into the KV cache */
+  INLAY_STEP_ATTEND = 2,  /* attention over all positions so far */
+  INLAY_STEP_PROJECT = 3, /* the output matrix of the attention */
+  INLAY_STEP_GATE_UP = 4, /* the first matrices of the feed-forward part, and the activation */
+  INLAY_STEP_DOWN = 5,    /* its last matrix */
+  INLAY_STEP_HEAD = 6,    /* the logits */
+  INLAY_STEP_CHOOSE = 7   /* the next token, where the device chooses it */
+};
+
+/* A short name, for instance "gate+up". Never NULL, static storage. */
+INLAY_C_API const char* inlay_pass_step_string(inlay_pass_step step);
+
+/* Times of the steps of a forward pass over one row. Immutable. */
+typedef struct inlay_profile inlay_profile;
+
+/* The pass as a whole. */
+typedef struct inlay_pass_profile {
+  size_t struct_size;
+  double time_us;               /* microseconds of the pass as it is really run; the median of several */
+  double peak_bytes_per_second; /* what the device's memory can give at most; 0: unknown */
+  size_t n_steps;               /* one for every step of every layer, and those of none */
+} inlay_pass_profile;
+
+/* One step of one layer. */
+typedef struct inlay_step_profile {
+  size_t struct_size;
+  inlay_pass_step step; /* what it does */
+  int32_t layer;        /* 0 <= layer < n_layers; -1: a step that belongs to none */
+  double time_us;       /* microseconds on the device, its start included; the median of several passes */
+  uint64_t bytes;       /* of weight matrices and KV cache that it reads, as they lie on the device */
+} inlay_step_profile;
+
+/* Evaluates the last token again, some tens of times, behind the tokens ahead of it, and times the steps one by one. In
+ * the pass as it is really run they overlap, so their sum is more than its time. Bytes that fit into the device's cache
+ * may come faster than its memory can give them. The session keeps its tokens, sampling options and random stream; its
+ * logits are computed again when they are needed, as after inlay_session_rewind. Other sessions of the model wait
+ * meanwhile. Free *profile with inlay_profile_free. INLAY_INVALID_ARGUMENT before the first prefill, INLAY_UNSUPPORTED
+ * on a device that does not time its steps (the CPU), INLAY_CANCELLED, INLAY_OUT_OF_MEMORY, INLAY_DEVICE_ERROR. */
+INLAY_C_API inlay_status inlay_session_profile(inlay_session* session, inlay_profile** profile, inlay_error** error);
+
+/* Fills *pass. */
+INLAY_C_API inlay_status inlay_profile_get_pass(const inlay_profile* profile, inlay_pass_profile* pass,
+                                                inlay_error** error);
+
+/* Step number `index`, in the order in which they run. INLAY_NOT_FOUND if there is none. */
+INLAY_C_API inlay_status inlay_profile_get_step(const inlay_profile* profile, size_t index, inlay_step_profile* step,
+                                                inlay_error** error);
+
+/* Frees it. */
+INLAY_C_API void inlay_profile_free(inlay_profile* profile);
 
 /* ---- Several sessions in one forward pass -------------------------------------------------------------------- */
 

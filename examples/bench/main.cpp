@@ -16,6 +16,7 @@
 #include "file_sizes.hpp"
 #include "measure.hpp"
 #include "options.hpp"
+#include "profile.hpp"
 #include "report.hpp"
 
 namespace inlay_bench {
@@ -82,6 +83,10 @@ class Bench {
   Result<Report> run() {
     report_.model_path = options_.model_path;
     report_.repetitions = options_.repetitions;
+    if (options_.mode == Mode::kProfile) {
+      if (auto done = run_profiles(); !done.ok()) return done.status();
+      return std::move(report_);
+    }
     for (const std::int32_t threads : options_.threads) {
       if (auto done = run_with(threads); !done.ok()) return done.status();
     }
@@ -89,11 +94,27 @@ class Bench {
   }
 
  private:
-  Result<void> run_with(std::int32_t threads) {
+  Result<inlay::Model> open(std::int32_t threads) {
     progress_.show("opening the model");
     auto model = inlay::Model::open(options_.model_path, model_options(options_, threads));
+    if (!model.ok()) return model;
+    if (auto described = describe(*model, options_, report_); !described.ok()) return described.status();
+    return model;
+  }
+
+  Result<void> run_profiles() {
+    const auto model = open(options_.threads.front());
     if (!model.ok()) return model.status();
-    if (auto described = describe(*model, options_, report_); !described.ok()) return described;
+    progress_.show("timing the steps of a pass");
+    auto profiles = profile_all(*model, options_);
+    if (!profiles.ok()) return profiles.status();
+    report_.profiles = *std::move(profiles);
+    return {};
+  }
+
+  Result<void> run_with(std::int32_t threads) {
+    const auto model = open(threads);
+    if (!model.ok()) return model.status();
     if (auto measured = measure_bandwidth(model->threads()); !measured.ok()) return measured;
     auto measurements = measure_all(*model, options_, [this](const Measurement& measurement, std::int32_t repetition) {
       progress_.show(measurement, repetition, options_.repetitions);

@@ -27,7 +27,7 @@ class Sequences {
     Sequences sequences(depth);
     inlay::SessionOptions options;
     options.context_length = depth + most_tokens + 1;
-    sequences.fill_text(options.context_length, model.info().vocab_size);
+    sequences.text_ = random_text(options.context_length, model.info().vocab_size);
     for (std::int32_t i = 0; i < count; ++i) {
       auto session = Session::create(model, options);
       if (!session.ok()) return session.status();
@@ -70,13 +70,6 @@ class Sequences {
   explicit Sequences(std::int32_t depth) : depth_(depth) {}
 
   [[nodiscard]] std::size_t resting_size() const { return static_cast<std::size_t>(depth_) + 1; }
-
-  void fill_text(std::int32_t length, std::int32_t vocab_size) {
-    std::minstd_rand random;
-    for (std::int32_t i = 0; i < length; ++i) {
-      text_.push_back(static_cast<TokenId>(random() % static_cast<std::uint32_t>(vocab_size)));
-    }
-  }
 
   Result<void> append(std::span<const TokenId> tokens) {
     for (Session& session : sessions_) {
@@ -127,6 +120,15 @@ std::vector<Measurement> wanted(const Options& options) {
 }
 
 }  // namespace
+
+std::vector<TokenId> random_text(std::int32_t length, std::int32_t vocab_size) {
+  std::minstd_rand random;
+  std::vector<TokenId> text;
+  for (std::int32_t i = 0; i < length; ++i) {
+    text.push_back(static_cast<TokenId>(random() % static_cast<std::uint32_t>(vocab_size)));
+  }
+  return text;
+}
 
 Result<std::vector<Measurement>> measure_all(const inlay::Model& model, const Options& options,
                                              const Listener& listener) {

@@ -24,6 +24,9 @@ struct Measurement {
   std::vector<double> seconds;  // one for each repetition
 };
 
+/// Tokens of no meaning; the same ones every time.
+std::vector<inlay::TokenId> random_text(std::int32_t length, std::int32_t vocab_size);
+
 /// Hears what is being measured, before each repetition; 0 is the warm-up.
 using Listener = std::function<void(const Measurement& measurement, std::int32_t repetition)>;
 

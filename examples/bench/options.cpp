@@ -28,12 +28,20 @@ constexpr const char* kFooter =
     "            summing a buffer of four times the last-level cache\n"
     "  GOP/s     prefill: 2 * (parameters of all layers + parameters of the output matrix / tokens) * tok/s;\n"
     "            attention scores are not counted\n"
+    "\nProfile: each step of the pass that decodes one token, timed on the device while no other runs; medians.\n"
+    "-p, -n, -b, -r have no say.\n"
+    "  step      embed; of every layer qkv, attend, project, gate+up, down; head; choose (of the token)\n"
+    "  us each   of one step, its start included; us, MB: of all steps of the kind\n"
+    "  MB        weights and KV cache that the steps read, as they lie on the device\n"
+    "  share     GB/s divided by the peak of the device's memory, from its clock and the width of its bus\n"
+    "  captured pass  the whole as it is really run, where steps overlap: less than all steps one by one\n"
     "\nA decoded token is a whole step: forward pass and greedy choice. The tokens of the prompt are random.\n"
     "\nExamples:\n"
     "  inlay-bench -m model.gguf\n"
     "  inlay-bench -m model.gguf -p 32,128,512 -n 64 -d 0,1024 -t 1,2\n"
     "  inlay-bench -m model.gguf -p 0 -n 64 -b 1,4,16 -o json\n"
     "  inlay-bench -m model.gguf -p 0 -n 0 -t 1,2          the read bandwidth alone\n"
+    "  inlay-bench -m model.gguf --device cuda --profile -d 0,1024\n"
     "\nExit status: 0, 1 for a failure, 2 for a command line that makes no sense.";
 
 void add_list(CLI::App& app, const char* name, std::vector<std::int32_t>& values, CLI::Validator range,
@@ -80,6 +88,9 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(1, 1000).description(""))
       ->type_name("N")
       ->capture_default_str();
+  app.add_flag_callback(
+      "--profile", [&options] { options.mode = Mode::kProfile; },
+      "Time the steps of a forward pass instead, behind the tokens of -d");
   app.add_option("--device", options.device, "Where to run: cpu or cuda")
       ->transform(one_of(kDevices))
       ->type_name("NAME")

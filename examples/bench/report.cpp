@@ -1,17 +1,15 @@
 #include "report.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
+
+#include "profile_report.hpp"
+#include "text.hpp"
 
 namespace inlay_bench {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr double kGiga = 1e9;
-constexpr double kMega = 1e6;
 
 const char* name_of(Phase phase) { return phase == Phase::kPrefill ? "prefill" : "decode"; }
 const char* name_of(inlay::DeviceKind kind) { return kind == inlay::DeviceKind::kCuda ? "cuda" : "cpu"; }
@@ -75,13 +73,6 @@ Json measurement_json(const Report& report, const Measurement& measurement) {
   return json;
 }
 
-template <class... Arguments>
-std::string format(const char* pattern, Arguments... arguments) {
-  std::array<char, 256> text{};
-  std::snprintf(text.data(), text.size(), pattern, arguments...);
-  return text.data();
-}
-
 /// Tokens a second with four significant digits or none after the point.
 std::string rate(double value) { return format(value < 10 ? "%.3f" : value < 1000 ? "%.1f" : "%.0f", value); }
 
@@ -143,15 +134,17 @@ std::string to_json(const Report& report) {
   }
   Json results = Json::array();
   for (const Measurement& measurement : report.measurements) results.push_back(measurement_json(report, measurement));
-  const Json json = {
+  Json json = {
       {"version", inlay::version_string()}, {"model", model_json(report)}, {"backend", name_of(report.device.kind)},
       {"device", report.device.name},       {"isa", report.device.isa},    {"repetitions", report.repetitions},
       {"read_bandwidth", bandwidths},       {"results", results}};
+  for (const DepthProfile& profile : report.profiles) json["profiles"].push_back(profile_json(profile));
   return json.dump(1, ' ', false, Json::error_handler_t::replace);  // names in a file may hold any bytes
 }
 
 std::string to_markdown(const Report& report) {
   std::string text = heading(report);
+  for (const DepthProfile& profile : report.profiles) text += profile_markdown(profile);
   if (report.measurements.empty()) return text;
   text +=
       "\n"

@@ -9,6 +9,7 @@
 
 #include "file_sizes.hpp"
 #include "measure.hpp"
+#include "profile.hpp"
 
 namespace inlay_bench {
 
@@ -27,6 +28,7 @@ struct Report {
   std::int32_t repetitions = 0;
   std::vector<ThreadBandwidth> bandwidths;  // one for each number of threads
   std::vector<Measurement> measurements;
+  std::vector<DepthProfile> profiles;  // instead of measurements
 };
 
 /// What follows from a measurement. The help text of inlay-bench has the formulas.
@@ -43,7 +45,7 @@ Figures figures_of(const Report& report, const Measurement& measurement);
 /// One JSON object, without a line end.
 std::string to_json(const Report& report);
 
-/// Lines about model and machine, and a table.
+/// Lines about model and machine, and a table, or one for each profile.
 std::string to_markdown(const Report& report);
 
 }  // namespace inlay_bench

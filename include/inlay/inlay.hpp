@@ -11,6 +11,7 @@
 
 #include <inlay/device.hpp>
 #include <inlay/model.hpp>
+#include <inlay/profile.hpp>
 #include <inlay/quantize.hpp>
 #include <inlay/result.hpp>
 #include <inlay/sampling.hpp>

@@ -11,6 +11,7 @@
 
 #include <inlay/export.hpp>
 #include <inlay/model.hpp>
+#include <inlay/profile.hpp>
 #include <inlay/result.hpp>
 #include <inlay/sampling.hpp>
 #include <inlay/types.hpp>
@@ -98,6 +99,13 @@ class INLAY_API Session {
   /// never been saved. On failure the session is as before: kInvalidState (damaged, or of another model, KV format or
   /// kind of device), kContextFull, kOutOfMemory; but it is empty after a kDeviceError.
   [[nodiscard]] Result<void> restore(std::span<const std::byte> state) noexcept;
+
+  /// Where the time of a forward pass goes: evaluates the last token again, some tens of times, behind the tokens ahead
+  /// of it. The session keeps its tokens, sampling options and random stream; its logits are computed again when they
+  /// are needed, as after `rewind`. Other sessions of the model wait meanwhile. The result belongs to the caller.
+  /// kInvalidArgument before the first prefill, kUnsupported on a device that does not time its steps (the CPU),
+  /// kCancelled, kOutOfMemory, kDeviceError.
+  [[nodiscard]] Result<PassProfile> profile() noexcept;
 
   /// Replaces the sampling options and restarts the random stream from their seed.
   [[nodiscard]] Result<void> set_sampling(const SamplingOptions& options) noexcept;

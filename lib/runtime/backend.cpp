@@ -15,6 +15,10 @@ Result<TokenId> Executor::chosen(PassId /*pass*/) {
   return Status(StatusCode::kInternal, "this device chooses no tokens");
 }
 
+Result<PassProfile> Executor::profile(const RowBatch& /*batch*/) {
+  return Status(StatusCode::kUnsupported, "profile: the model's device does not time its steps; CUDA devices do");
+}
+
 namespace {
 
 Status no_pages() { return {StatusCode::kUnsupported, "this device does not give its pages away"}; }

@@ -13,6 +13,7 @@
 
 #include <inlay/device.hpp>
 #include <inlay/model.hpp>
+#include <inlay/profile.hpp>
 #include <inlay/result.hpp>
 #include <inlay/types.hpp>
 
@@ -93,6 +94,11 @@ class Executor {
   virtual Result<TokenId> chosen(PassId pass);
   /// Of the pass that was started last.
   [[nodiscard]] virtual PassId latest_pass() const { return 0; }
+
+  /// Times the steps of passes over one row that wants logits, as Session::profile says. Its keys and values are
+  /// written as in a pass; where its logits go is nobody's. kCancelled as of `forward`; kUnsupported where steps are
+  /// not timed.
+  virtual Result<PassProfile> profile(const RowBatch& batch);
 
   /// Makes the pages [0, n_pages) usable. The ids and contents of pages stay. kOutOfMemory leaves the executor as it
   /// was.

@@ -129,6 +129,10 @@ Result<void> Session::restore(std::span<const std::byte> state) noexcept {
   return guard([&] { return impl_->restore_state(state); });
 }
 
+Result<PassProfile> Session::profile() noexcept {
+  return guard([&] { return impl_->profile(); });
+}
+
 Result<void> Session::set_sampling(const SamplingOptions& options) noexcept {
   return guard([&]() -> Result<void> {
     INLAY_TRY(check_sampling(options));

@@ -33,6 +33,8 @@ class Session::Impl {
   Result<TokenId> step();
   Result<std::span<const float>> current_logits();
   Result<void> rewind(int length);
+  /// Session::profile (session_profile.cpp).
+  Result<PassProfile> profile();
   /// Session::save and Session::restore (session_save.cpp).
   Result<std::vector<std::byte>> save_state();
   Result<void> restore_state(std::span<const std::byte> state);

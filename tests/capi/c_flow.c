@@ -14,6 +14,8 @@ _Static_assert(sizeof(inlay_model_info) == 96, "inlay_model_info");
 _Static_assert(sizeof(inlay_sampling_options) == 48, "inlay_sampling_options");
 _Static_assert(sizeof(inlay_session_options) == 24, "inlay_session_options");
 _Static_assert(sizeof(inlay_generate_options) == 32, "inlay_generate_options");
+_Static_assert(sizeof(inlay_pass_profile) == 32, "inlay_pass_profile");
+_Static_assert(sizeof(inlay_step_profile) == 32, "inlay_step_profile");
 _Static_assert(offsetof(inlay_model_options, cpu_isa) == 24, "inlay_model_options.cpu_isa");
 _Static_assert(offsetof(inlay_model_options, kv_format) == 80, "inlay_model_options.kv_format");
 _Static_assert(offsetof(inlay_model_info, parameters) == 32, "inlay_model_info.parameters");

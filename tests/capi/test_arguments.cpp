@@ -36,6 +36,14 @@ static_assert(INLAY_FINISH_MAX_TOKENS == static_cast<int>(inlay::FinishReason::k
 static_assert(INLAY_FINISH_CONTEXT_FULL == static_cast<int>(inlay::FinishReason::kContextFull));
 static_assert(INLAY_FINISH_STOPPED == static_cast<int>(inlay::FinishReason::kStopped));
 static_assert(INLAY_FINISH_CANCELLED == static_cast<int>(inlay::FinishReason::kCancelled));
+static_assert(INLAY_STEP_EMBED == static_cast<int>(inlay::PassStep::kEmbed));
+static_assert(INLAY_STEP_QKV == static_cast<int>(inlay::PassStep::kQkv));
+static_assert(INLAY_STEP_ATTEND == static_cast<int>(inlay::PassStep::kAttend));
+static_assert(INLAY_STEP_PROJECT == static_cast<int>(inlay::PassStep::kProject));
+static_assert(INLAY_STEP_GATE_UP == static_cast<int>(inlay::PassStep::kGateUp));
+static_assert(INLAY_STEP_DOWN == static_cast<int>(inlay::PassStep::kDown));
+static_assert(INLAY_STEP_HEAD == static_cast<int>(inlay::PassStep::kHead));
+static_assert(INLAY_STEP_CHOOSE == static_cast<int>(inlay::PassStep::kChoose));
 
 TEST_CASE("version and status have names") {
   CHECK(inlay_abi_version() == INLAY_ABI_VERSION);
@@ -118,6 +126,9 @@ std::vector<NullCase> session_cases(const TinyFixture& tiny, inlay_session* sess
   static const float* logits = nullptr;
   static std::size_t size = 0;
   static std::int32_t length = 0;
+  static inlay_profile* profile = nullptr;
+  static inlay_pass_profile pass = {sizeof pass, 0, 0, 0};
+  static inlay_step_profile step = {sizeof step, 0, 0, 0, 0};
   return {
       {"model", [](inlay_error** e) { return inlay_session_create(nullptr, nullptr, &created, e); }},
       {"session", [=](inlay_error** e) { return inlay_session_create(model, nullptr, nullptr, e); }},
@@ -139,6 +150,10 @@ std::vector<NullCase> session_cases(const TinyFixture& tiny, inlay_session* sess
       {"session", [](inlay_error** e) { return inlay_session_context_length(nullptr, &length, e); }},
       {"context_length", [=](inlay_error** e) { return inlay_session_context_length(session, nullptr, e); }},
       {"session", [](inlay_error** e) { return inlay_session_generate(nullptr, nullptr, nullptr, e); }},
+      {"session", [](inlay_error** e) { return inlay_session_profile(nullptr, &profile, e); }},
+      {"profile", [=](inlay_error** e) { return inlay_session_profile(session, nullptr, e); }},
+      {"profile", [](inlay_error** e) { return inlay_profile_get_pass(nullptr, &pass, e); }},
+      {"profile", [](inlay_error** e) { return inlay_profile_get_step(nullptr, 0, &step, e); }},
       {"batch", [](inlay_error** e) { return inlay_batch_create(nullptr, e); }},
       {"batch", [=](inlay_error** e) { return inlay_batch_prefill(nullptr, session, tokens, 1, e); }},
       {"session", [=](inlay_error** e) { return inlay_batch_prefill(batch, nullptr, tokens, 1, e); }},
@@ -176,6 +191,7 @@ TEST_CASE("functions that free, cancel and look into a generation accept NULL") 
   inlay_session_free(nullptr);
   inlay_session_cancel(nullptr);
   inlay_generation_free(nullptr);
+  inlay_profile_free(nullptr);
   inlay_batch_free(nullptr);
   std::size_t size = 1;
   CHECK(std::string(inlay_generation_text(nullptr, &size)).empty());

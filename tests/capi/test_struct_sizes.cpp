@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "../../capi/handles.hpp"
 #include "capi/tiny.hpp"
 
 namespace {
@@ -191,6 +192,29 @@ std::vector<SizeCase> session_cases(const TinyFixture& tiny, inlay_session* sess
   };
 }
 
+/// A profile that no device has made.
+std::vector<SizeCase> profile_cases() {
+  static const inlay_profile profile = {{1.0, 2.0, {{inlay::PassStep::kHead, -1, 3.0, 4}}}};
+  return {
+      {"inlay_profile_get_pass",
+       "inlay_pass_profile",
+       32,
+       sizeof(inlay_pass_profile),
+       {},
+       [](void* s, inlay_error** e) {
+         return inlay_profile_get_pass(&profile, static_cast<inlay_pass_profile*>(s), e);
+       }},
+      {"inlay_profile_get_step",
+       "inlay_step_profile",
+       32,
+       sizeof(inlay_step_profile),
+       {},
+       [](void* s, inlay_error** e) {
+         return inlay_profile_get_step(&profile, 0, static_cast<inlay_step_profile*>(s), e);
+       }},
+  };
+}
+
 struct SizedSession {
   TinyFixture tiny;
   SessionHandle session;
@@ -201,6 +225,7 @@ struct SizedSession {
   SizedSession() {
     for (SizeCase& one : source_cases(tiny, file)) cases.push_back(std::move(one));
     for (SizeCase& one : session_cases(tiny, session.get())) cases.push_back(std::move(one));
+    for (SizeCase& one : profile_cases()) cases.push_back(std::move(one));
   }
 };
 

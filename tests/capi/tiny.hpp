@@ -36,6 +36,7 @@ using Error = Owned<inlay_error, inlay_error_free>;
 using ModelHandle = Owned<inlay_model, inlay_model_close>;
 using SessionHandle = Owned<inlay_session, inlay_session_free>;
 using GenerationHandle = Owned<inlay_generation, inlay_generation_free>;
+using ProfileHandle = Owned<inlay_profile, inlay_profile_free>;
 using BatchHandle = Owned<inlay_batch, inlay_batch_free>;
 
 inline std::string message(const Error& error) { return inlay_error_message(error.get()); }

@@ -117,6 +117,25 @@ class Measuring(unittest.TestCase):
         self.assertIn(b"2/2", shown)
 
 
+class Profiling(unittest.TestCase):
+    def test_a_gpu_times_its_steps(self):
+        done = run("-m", MODEL, "--device", "cuda", "--profile", "-d", "0,70", "-o", "json")
+        if "model option device" in done.stderr:
+            self.skipTest(done.stderr.strip())
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        report = json.loads(done.stdout)
+        self.assertEqual(report["results"], [])
+        self.assertEqual([profile["depth"] for profile in report["profiles"]], [0, 70])
+        for profile in report["profiles"]:
+            counts = {entry["step"]: entry["count"] for entry in profile["sums"]}
+            of_layers = dict.fromkeys(["qkv", "attend", "project", "gate+up", "down"], 2)
+            self.assertEqual(counts, {"embed": 1, "head": 1, "choose": 1, **of_layers})
+            self.assertEqual(len(profile["steps"]), sum(counts.values()))
+            self.assertTrue(all(step["us"] > 0 for step in [*profile["steps"], profile["captured_pass"]]))
+        table = run("-m", MODEL, "--device", "cuda", "--profile").stdout
+        self.assertIn("| captured pass |", table)
+
+
 class Refusing(unittest.TestCase):
     def check(self, status, *arguments, names):
         done = run(*arguments)
@@ -134,18 +153,20 @@ class Refusing(unittest.TestCase):
         self.check(2, "-m", MODEL, "-r", "0", names="0")
         self.check(2, "-m", MODEL, "-o", "xml", names="xml")
         self.check(2, "-m", MODEL, "--device", "abacus", names="abacus")
+        self.check(2, "-m", MODEL, "--profile", "-d", "deep", names="deep")
         self.check(2, "-m", MODEL, "--no-such-option", names="--no-such-option")
 
     def test_failures_have_status_1_and_name_the_thing(self):
         self.check(1, "-m", "/no/such.gguf", names="/no/such.gguf")
         self.check(1, "-m", PROGRAM, names=PROGRAM)
         self.check(1, "-m", MODEL, "--isa", "z80", names="z80")
+        self.check(1, "-m", MODEL, "--profile", names="(--device cuda)")
 
     def test_version_and_help(self):
         self.assertRegex(run("--version").stdout, r"\Ainlay-bench \d+\.\d+\.\d+\n\Z")
         done = run("--help")
         self.assertEqual(done.returncode, 0)
-        for word in "--prefill", "--depth", "GB/s", "Examples:", "Exit status":
+        for word in "--prefill", "--depth", "--profile", "GB/s", "Examples:", "Exit status":
             self.assertIn(word, done.stdout)
 
     def test_a_full_disk_is_noticed(self):
