@@ -147,7 +147,7 @@ Result<std::span<const float>> Session::Impl::current_logits() {
 Result<TokenId> Session::Impl::step() {
   INLAY_TRY(check_step());
   if (take_cancel()) return Status(StatusCode::kCancelled, "the session was cancelled");
-  if (sampler.is_greedy() && model->executor->chooses_tokens()) return step_ahead();
+  if (!sampler.penalises() && model->executor->chooses_tokens()) return step_ahead();
   INLAY_TRY(current_logits());
   return sample_next();
 }
@@ -156,7 +156,8 @@ Result<PassId> Session::Impl::start_pass(TokenId token, int position) {
   INLAY_TRY(prepare_pages(position + 1 - evaluated));
   const Row row{token, position, 0, Want::kLogits, RowKind::kSingle};
   const std::span<const PageId> table = pages;
-  return model->executor->start({{&row, 1}, {&table, 1}});
+  const Choice choice{sampler.options(), sampler.random().state()};
+  return model->executor->start({{&row, 1}, {&table, 1}}, {&choice, 1});
 }
 
 Result<TokenId> Session::Impl::step_ahead() {
@@ -183,15 +184,17 @@ Result<TokenId> Session::Impl::take_ahead() {
   const PassId current = std::exchange(ahead, 0);
   const auto length = static_cast<int>(tokens.size());
   const auto next = start_pass(kChosenBefore, length);
-  const auto token = model->executor->chosen(current);
-  if (!next.ok() || !token.ok()) {
+  TokenId token = 0;
+  const auto done = model->executor->chosen(current, {&token, 1});
+  if (!next.ok() || !done.ok()) {
     restore(tokens.size(), evaluated);
-    return next.ok() ? token.status() : next.status();
+    return next.ok() ? done.status() : next.status();
   }
-  append({&*token, 1});
+  append({&token, 1});
+  sampler.skip();
   evaluated = length;
   ahead = *next;
-  return *token;
+  return token;
 }
 
 void Session::Impl::append(std::span<const TokenId> appended) {

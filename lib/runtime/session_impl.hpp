@@ -69,7 +69,7 @@ class Session::Impl {
   std::atomic<bool> cancelled = false;
 
  private:
-  /// A greedy step on a device that chooses tokens: the pass of the next token starts before this one's is known.
+  /// A step on a device that chooses tokens: the pass of the next token starts before this one's is known.
   Result<TokenId> step_ahead();
   Result<PassId> start_pass(TokenId token, int position);
   /// Takes over what a state says; nothing but the device can fail. Holds the model's mutex.
