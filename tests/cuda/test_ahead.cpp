@@ -109,4 +109,61 @@ TEST_CASE_FIXTURE(ModelOnGpu, "sampled sessions in turn draw what each draws alo
   }
 }
 
+std::vector<TokenId> step_all(std::span<Session* const> sessions) {
+  Batch batch;
+  for (Session* session : sessions) REQUIRE(batch.step(*session).ok());
+  const auto tokens = batch.run();
+  REQUIRE_MESSAGE(tokens.ok(), tokens.status().message());
+  return *tokens;
+}
+
+TEST_CASE_FIXTURE(ModelOnGpu, "sessions of a batch that runs ahead draw what each draws alone") {
+  const Model model = open_on_gpu();
+  std::vector<std::vector<TokenId>> expected;
+  for (std::size_t number = 0; number < kSamplings.size(); ++number) {
+    Session alone = prompted(model, number);
+    expected.emplace_back();
+    for (int i = 0; i < kTokens; ++i) expected.back().push_back(*alone.step());
+  }
+  for (const std::size_t n : {2, 3, 8}) {  // mixed options; pages end at different steps
+    CAPTURE(n);
+    std::vector<Session> sessions;
+    std::vector<Session*> all;
+    for (std::size_t number = 0; number < n; ++number) sessions.push_back(prompted(model, number));
+    for (Session& session : sessions) all.push_back(&session);
+    for (std::size_t i = 0; i < kTokens; ++i) {
+      const std::vector<TokenId> tokens = step_all(all);
+      for (std::size_t row = 0; row < n; ++row) {
+        CAPTURE(row);
+        REQUIRE(tokens[row] == expected[row][i]);
+      }
+    }
+  }
+}
+
+TEST_CASE_FIXTURE(ModelOnGpu, "a batch on the GPU whose company changes draws what each session draws alone") {
+  const Model model = open_on_gpu();
+  std::vector<std::vector<TokenId>> expected;
+  std::vector<Session> sessions;
+  for (std::size_t number = 0; number < 4; ++number) {
+    expected.push_back(by_logits(model, number, kTokens));
+    sessions.push_back(prompted(model, number));
+  }
+  const std::vector<std::vector<std::size_t>> companies = {{0, 1}, {0, 1, 2}, {2, 1, 0}, {1}, {1, 3}, {0, 1, 2, 3}};
+  for (const std::vector<std::size_t>& rows : companies) {
+    std::vector<Session*> chosen;
+    for (const std::size_t row : rows) chosen.push_back(&sessions[row]);
+    for (int i = 0; i < 20; ++i) {
+      const std::vector<TokenId> tokens = step_all(chosen);
+      for (std::size_t k = 0; k < rows.size(); ++k) {
+        const Session& session = sessions[rows[k]];
+        const std::size_t prompt = 5 + 9 * rows[k];
+        const std::size_t n_drawn = session.tokens().size() - prompt;
+        REQUIRE(tokens[k] == expected[rows[k]][n_drawn - 1]);
+      }
+      if (i == 9) REQUIRE(sessions[rows[0]].logits().ok());  // forgets what runs ahead of one of them
+    }
+  }
+}
+
 }  // namespace
