@@ -85,8 +85,7 @@ cuda::RowChoice choice_of(const SamplingOptions& options) {
 class DeviceSampler {
  public:
   explicit DeviceSampler(int vocab_size)
-      : vocab_size_(vocab_size),
-        logits_(kRows * static_cast<std::size_t>(vocab_size)),
+      : logits_(kRows * static_cast<std::size_t>(vocab_size)),
         rows_(std::vector<cuda::PassRow>(kRows)),
         logit_rows_(std::vector<std::int32_t>{7, 6, 5, 4, 3, 2, 1, 0}),
         choices_(kRows),
@@ -131,7 +130,6 @@ class DeviceSampler {
   [[nodiscard]] std::uint64_t random(std::size_t row) const { return randoms_[row].random; }
 
  private:
-  int vocab_size_;
   unsigned n_passes_ = 0;
   DeviceArray<float> logits_;
   DeviceArray<cuda::PassRow> rows_;
