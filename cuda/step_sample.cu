@@ -350,7 +350,7 @@ __device__ int draw(Ranking& ranking, const RowChoice& choice, float highest, un
 }
 
 /// A block for each row.
-__global__ void __launch_bounds__(kDrawThreads) draw_kernel(const __grid_constant__ SampleArgs args) {
+__global__ void __launch_bounds__(kDrawThreads, 1) draw_kernel(const __grid_constant__ SampleArgs args) {
   __shared__ DrawMemory memory;
   allow_next_kernel();
   wait_for_previous_kernel();
