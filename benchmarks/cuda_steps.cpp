@@ -127,8 +127,9 @@ int main(int argc, char** argv) {
   cuda::Memory table = need(cuda::DevicePool::take(pages.size() * 8, cuda::MemoryKind::kDevice, "pages"));
   need(cudaMemcpy(table.as(), pages.data(), pages.size() * 8, cudaMemcpyHostToDevice));
   cuda::PassState state;
-  state.rows = device.buffers().rows.as<cuda::PassRow>();
-  state.logit_rows = reinterpret_cast<std::int32_t*>(state.rows + options.batch_rows);
+  const cuda::PassUpload upload(device.buffers().upload.as(), options.batch_rows);
+  state.rows = upload.rows;
+  state.logit_rows = upload.logit_rows;
   state.pages = table.as<std::byte*>();
   state.rope = device.buffers().rope.as<float2>();
   const std::vector<cuda::PassRow> rows(static_cast<std::size_t>(n_rows), cuda::PassRow{7, position, 0});

@@ -18,7 +18,7 @@ struct alignas(16) StepSums {
   float scale = 0.0F;
   float low = 0.0F;      // sum of the first 16 columns, as quantised
   float high = 0.0F;     // of the others
-  float squares = 0.0F;  // sum of the squares of what was quantised, before it was multiplied with a norm's weights
+  float squares = 0.0F;  // where a norm follows: of what was quantised, before its weights were multiplied with it
 };
 
 /// Rows in device memory. A step has 32 bytes of coarse parts, then 32 of fine ones: operand B of mma.m16n8k32 (PTX ISA

@@ -67,9 +67,12 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.quantised_attention, quantised_bytes(batch_rows, spec.query_length()));
   visitor(buffers.quantised_hidden, quantised_bytes(batch_rows, spec.feed_forward_length));
   visitor(buffers.logits, count(kLogitRows, spec.vocab_size) * kFloat);
+  visitor(buffers.extremes, count(kLogitRows, slices_of(spec.vocab_size)) * sizeof(Extremes));
+  visitor(buffers.bins, count(kLogitRows, kSampleBins) * sizeof(SampleBin));
+  visitor(buffers.keys, count(kLogitRows, spec.vocab_size) * sizeof(*SampleArgs::keys));
   visitor(buffers.partial, count(kMostPartialRows * kMostSplits, spec.query_length() + 4 * spec.n_heads) * kFloat);
   visitor(buffers.arrived, count(kMostPartialRows, spec.n_heads) * sizeof(unsigned));
-  visitor(buffers.rows, count(batch_rows) * (sizeof(PassRow) + sizeof(std::int32_t)));
+  visitor(buffers.upload, PassUpload::bytes(count(batch_rows)));
   visitor(buffers.rope, count(batch_rows, spec.rope.n_pairs) * 2 * kFloat);
   visitor(buffers.frequencies, plan.rope.frequencies.size() * sizeof(double));
 }
@@ -149,6 +152,9 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
       INLAY_TRY(check(prepare_multiply(device.head_), "CUDA kernels"));
       device.choose_.logits = buffers.logits.as<float>();
       device.choose_.vocab_size = plan.spec.vocab_size;
+      device.sample_.extremes = buffers.extremes.as<Extremes>();
+      device.sample_.bins = buffers.bins.as<SampleBin>();
+      device.sample_.keys = buffers.keys.as<unsigned long long>();
     } else {
       device.steps_.push_back(device.plan_step(plan, step));
       const MultiplyArgs& product = device.steps_.back().multiply;
@@ -325,6 +331,12 @@ cudaError_t DevicePlan::launch_head(int first, int n, cudaStream_t stream) {
 cudaError_t DevicePlan::launch_choose(int n, cudaStream_t stream) {
   choose_.n = n;
   return choose(choose_, stream);
+}
+
+cudaError_t DevicePlan::launch_sample(int n, cudaStream_t stream) {
+  choose_.n = n;
+  sample_.choose = choose_;
+  return sample(sample_, stream);
 }
 
 }  // namespace inlay::cuda

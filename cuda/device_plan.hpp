@@ -15,6 +15,7 @@
 #include "cuda/step_choose.hpp"
 #include "cuda/step_embed.hpp"
 #include "cuda/step_quantise.hpp"
+#include "cuda/step_sample.hpp"
 #include "cuda/weights.hpp"
 #include "model/plan.hpp"
 #include "runtime/backend.hpp"
@@ -34,7 +35,10 @@ struct Buffers {
   Memory logits;       // [kLogitRows, V]
   Memory partial;      // [kMostPartialRows * kMostSplits, Q + 4 * n_heads]
   Memory arrived;      // [kMostPartialRows, n_heads]
-  Memory rows;         // PassRow [batch_rows], then the rows that want logits [batch_rows]
+  Memory extremes;     // [kLogitRows, slices_of(V)], with the next two those of SampleArgs
+  Memory bins;         // [kLogitRows, kSampleBins]
+  Memory keys;         // [kLogitRows, V]
+  Memory upload;       // PassUpload
   Memory rope;         // [batch_rows, n_pairs] cosine and sine
   Memory frequencies;  // [n_pairs]
 
@@ -67,8 +71,9 @@ class DevicePlan {
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows.
   cudaError_t launch_head(int first, int n, cudaStream_t stream);
 
-  /// The tokens of the first n rows of logits.
+  /// The tokens of the first n rows of logits: the highest ones, or as PassState::choices says.
   cudaError_t launch_choose(int n, cudaStream_t stream);
+  cudaError_t launch_sample(int n, cudaStream_t stream);
 
   /// For tuning: how a multiplying step, or the head (-1), is cut (multiply.hpp). False for what it does not allow.
   bool set_shape(int step, int warps_of_group, int n_groups, int panels_of_group);
@@ -104,6 +109,7 @@ class DevicePlan {
   std::vector<PlannedStep> steps_;
   MultiplyArgs head_;
   ChooseArgs choose_;
+  SampleArgs sample_;
 };
 
 }  // namespace inlay::cuda

@@ -1,6 +1,7 @@
 #include "cuda/executor.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -11,8 +12,15 @@ namespace inlay::cuda {
 namespace {
 
 constexpr int kMostGraphRows = 8;  // larger passes take long enough to launch kernel by kernel
+static_assert(kMostChoices <= kLogitRows);
 
 std::size_t count(int a, int b = 1) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b); }
+
+RowChoice row_choice(const Choice& choice) {
+  const SamplingOptions& sampling = choice.sampling;
+  const float log_min_p = sampling.min_p > 0.0F ? std::log(sampling.min_p) : -INFINITY;
+  return {sampling.temperature, sampling.top_k, sampling.top_p, log_min_p, choice.random};
+}
 
 }  // namespace
 
@@ -39,15 +47,15 @@ Result<std::unique_ptr<Executor>> CudaExecutor::create(const Plan& plan, const E
                    DevicePlan::create(plan, options, executor->kv_.layout(), executor->stream_.get()));
   const Buffers& buffers = executor->device_.buffers();
   for (Staging& staging : executor->staging_) {
-    INLAY_TRY_ASSIGN(staging.rows, DevicePool::take(buffers.rows.bytes(), MemoryKind::kPinnedHost, "work buffers"));
+    INLAY_TRY_ASSIGN(staging.rows, DevicePool::take(buffers.upload.bytes(), MemoryKind::kPinnedHost, "work buffers"));
     INLAY_TRY(staging.copied.create());
   }
   for (Event& done : executor->done_) INLAY_TRY(done.create());
   constexpr std::size_t kTokenBytes = std::size_t{kChoiceRing} * kLogitRows * sizeof(std::int32_t);
   INLAY_TRY_ASSIGN(executor->host_tokens_, DevicePool::take(kTokenBytes, MemoryKind::kPinnedHost, "work buffers"));
-  INLAY_TRY_ASSIGN(executor->n_chosen_, DevicePool::take(sizeof(unsigned), MemoryKind::kDevice, "work buffers"));
-  INLAY_TRY(
-      check(cudaMemsetAsync(executor->n_chosen_.as(), 0, sizeof(unsigned), executor->stream_.get()), "work buffers"));
+  constexpr std::size_t kCountBytes = kLogitRows * sizeof(unsigned);
+  INLAY_TRY_ASSIGN(executor->n_chosen_, DevicePool::take(kCountBytes, MemoryKind::kDevice, "work buffers"));
+  INLAY_TRY(check(cudaMemsetAsync(executor->n_chosen_.as(), 0, kCountBytes, executor->stream_.get()), "work buffers"));
   INLAY_TRY_ASSIGN(executor->host_logits_,
                    DevicePool::take(buffers.logits.bytes(), MemoryKind::kPinnedHost, "work buffers"));
   return std::unique_ptr<Executor>(std::move(executor));
@@ -55,8 +63,10 @@ Result<std::unique_ptr<Executor>> CudaExecutor::create(const Plan& plan, const E
 
 PassState CudaExecutor::state() const {
   PassState state;
-  state.rows = device_.buffers().rows.as<PassRow>();
-  state.logit_rows = reinterpret_cast<std::int32_t*>(state.rows + options_.batch_rows);
+  const PassUpload upload(device_.buffers().upload.as(), options_.batch_rows);
+  state.choices = upload.choices;
+  state.rows = upload.rows;
+  state.logit_rows = upload.logit_rows;
   state.pages = page_table_.as<std::byte*>();
   state.n_chosen = n_chosen_.as<unsigned>();
   state.host_tokens = host_tokens_.as<std::int32_t>();
@@ -81,7 +91,7 @@ Result<void> CudaExecutor::reserve_pages(int n_pages) {
   uploaded_pages_.clear();
   device_.set_state(state());
   graphs_.clear();
-  choosing_ = {};
+  choosing_.clear();
   return {};
 }
 
@@ -114,40 +124,47 @@ Result<CudaExecutor::Staging*> CudaExecutor::next_staging() {
   return &staging;
 }
 
-/// Sends the page table if it is another than before.
-Result<void> CudaExecutor::upload_pages(const RowBatch& batch, Staging& staging) {
+/// Sends the page table if it is another than before, and says whether it was.
+Result<bool> CudaExecutor::upload_pages(const RowBatch& batch, Staging& staging) {
   first_pages_.clear();
   pages_.clear();
   for (const std::span<const PageId> table : batch.page_tables) {
     first_pages_.push_back(static_cast<std::int32_t>(pages_.size()));
     for (const PageId id : table) pages_.push_back(kv_.page(id));
   }
-  if (pages_ == uploaded_pages_) return {};
+  if (pages_ == uploaded_pages_) return false;
   const std::size_t bytes = pages_.size() * sizeof(std::byte*);
   std::memcpy(staging.pages.as(), pages_.data(), bytes);
   INLAY_TRY(check(cudaMemcpyAsync(page_table_.as(), staging.pages.as(), bytes, cudaMemcpyHostToDevice, stream_.get()),
                   "CUDA upload"));
   uploaded_pages_ = pages_;
-  return {};
+  return true;
 }
 
 /// Sends what the device does not know of the pass yet.
-Result<void> CudaExecutor::upload(const RowBatch& batch) {
+Result<void> CudaExecutor::upload(const RowBatch& batch, std::span<const Choice> choices) {
   INLAY_TRY_ASSIGN(Staging * staging, next_staging());
-  INLAY_TRY(upload_pages(batch, *staging));
+  INLAY_TRY_ASSIGN(const bool has_new_pages, upload_pages(batch, *staging));
+  const PassUpload from(staging->rows.as(), options_.batch_rows);
+  const PassUpload to(device_.buffers().upload.as(), options_.batch_rows);
+  std::int32_t n_rows = 0;
+  std::int32_t n_logits = 0;
+  for (const Row& row : batch.rows) {
+    from.rows[n_rows] = {row.token, row.position, first_pages_[static_cast<std::size_t>(row.sequence)]};
+    if (row.want == Want::kLogits) from.logit_rows[n_logits++] = n_rows;
+    ++n_rows;
+  }
+  std::transform(choices.begin(), choices.end(), from.choices, row_choice);
   if (batch.rows.front().token != kChosenBefore) {
-    auto* rows = staging->rows.as<PassRow>();
-    auto* logit_rows = reinterpret_cast<std::int32_t*>(rows + options_.batch_rows);
-    std::int32_t n_rows = 0;
-    for (const Row& row : batch.rows) {
-      rows[n_rows] = {row.token, row.position, first_pages_[static_cast<std::size_t>(row.sequence)]};
-      if (row.want == Want::kLogits) *logit_rows++ = n_rows;
-      ++n_rows;
-    }
-    const auto bytes = static_cast<std::size_t>(reinterpret_cast<std::byte*>(logit_rows) - staging->rows.as());
-    INLAY_TRY(check(
-        cudaMemcpyAsync(device_.buffers().rows.as(), staging->rows.as(), bytes, cudaMemcpyHostToDevice, stream_.get()),
-        "CUDA upload"));
+    const auto bytes = reinterpret_cast<std::byte*>(from.logit_rows + n_logits) - staging->rows.as();
+    INLAY_TRY(check(cudaMemcpyAsync(to.choices, from.choices, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice,
+                                    stream_.get()),
+                    "CUDA upload"));
+  } else if (has_new_pages) {  // the device knows the rest
+    INLAY_TRY(
+        check(cudaMemcpy2DAsync(&to.rows->first_page, sizeof(PassRow), &from.rows->first_page, sizeof(PassRow),
+                                sizeof(PassRow::first_page), count(n_rows), cudaMemcpyHostToDevice, stream_.get()),
+              "CUDA upload"));
   }
   return staging->copied.record(stream_.get());
 }
@@ -184,38 +201,47 @@ Result<void> CudaExecutor::forward(const RowBatch& batch, const StepOutput& outp
   const DeviceScope scope(options_.device_index);
   INLAY_TRY(scope.status());
   latest_ = 0;
-  INLAY_TRY(upload(batch));
+  INLAY_TRY(upload(batch, {}));
   INLAY_TRY(run_body(static_cast<int>(batch.rows.size())));
   INLAY_TRY(run_head(static_cast<int>(output.logits.size()), output));
   return check(cudaStreamSynchronize(stream_.get()), "CUDA pass");
 }
 
-Result<void> CudaExecutor::run_choosing() {
-  if (!choosing_.is_captured()) {
-    INLAY_TRY(choosing_.capture(stream_.get(), [&] {
-      cudaError_t error = device_.launch_body(1, stream_.get());
-      if (error == cudaSuccess) error = device_.launch_head(0, 1, stream_.get());
-      return error == cudaSuccess ? device_.launch_choose(1, stream_.get()) : error;
+Result<void> CudaExecutor::run_choosing(std::span<const Choice> choices) {
+  const bool draws = std::any_of(choices.begin(), choices.end(),
+                                 [](const Choice& choice) { return choice.sampling.temperature > 0.0F; });
+  const auto shape = std::pair(choices.size(), draws);
+  auto found = choosing_.find(shape);
+  if (found == choosing_.end()) {
+    Graph graph;
+    const auto n = static_cast<int>(choices.size());
+    INLAY_TRY(graph.capture(stream_.get(), [&] {
+      cudaError_t error = device_.launch_body(n, stream_.get());
+      if (error == cudaSuccess) error = device_.launch_head(0, n, stream_.get());
+      if (error != cudaSuccess) return error;
+      return draws ? device_.launch_sample(n, stream_.get()) : device_.launch_choose(n, stream_.get());
     }));
+    found = choosing_.emplace(shape, std::move(graph)).first;
   }
-  return choosing_.launch(stream_.get());
+  return found->second.launch(stream_.get());
 }
 
-Result<PassId> CudaExecutor::start(const RowBatch& batch) {
+Result<PassId> CudaExecutor::start(const RowBatch& batch, std::span<const Choice> choices) {
   const DeviceScope scope(options_.device_index);
   INLAY_TRY(scope.status());
-  INLAY_TRY(upload(batch));
-  INLAY_TRY(run_choosing());
+  INLAY_TRY(upload(batch, choices));
+  INLAY_TRY(run_choosing(choices));
   const Event& done = done_[n_started_ % kChoiceRing];
   latest_ = ++n_started_;
   INLAY_TRY(done.record(stream_.get()));
   return latest_;
 }
 
-Result<TokenId> CudaExecutor::chosen(PassId pass) {
+Result<void> CudaExecutor::chosen(PassId pass, std::span<TokenId> tokens) {
   const auto slot = static_cast<std::size_t>((pass - 1) % kChoiceRing);
   INLAY_TRY(done_[slot].wait());
-  return host_tokens_.as<const volatile std::int32_t>()[slot * kLogitRows];
+  std::copy_n(host_tokens_.as<const volatile std::int32_t>() + slot * kLogitRows, tokens.size(), tokens.begin());
+  return {};
 }
 
 }  // namespace inlay::cuda

@@ -7,6 +7,8 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "cuda/device_plan.hpp"
@@ -29,8 +31,8 @@ class CudaExecutor final : public Executor {
 
   Result<void> forward(const RowBatch& batch, const StepOutput& output) override;
   [[nodiscard]] bool chooses_tokens() const override { return true; }
-  Result<PassId> start(const RowBatch& batch) override;
-  Result<TokenId> chosen(PassId pass) override;
+  Result<PassId> start(const RowBatch& batch, std::span<const Choice> choices) override;
+  Result<void> chosen(PassId pass, std::span<TokenId> tokens) override;
   [[nodiscard]] PassId latest_pass() const override { return latest_; }
   Result<PassProfile> profile(const RowBatch& batch) override;
   Result<void> reserve_pages(int n_pages) override;
@@ -47,16 +49,16 @@ class CudaExecutor final : public Executor {
 
   /// Page-locked memory that a pass is uploaded from; `copied` tells when it may be filled anew.
   struct Staging {
-    Memory rows;   // what Buffers::rows gets
+    Memory rows;   // what Buffers::upload gets
     Memory pages;  // what page_table_ gets
     Event copied;
   };
 
   Result<Staging*> next_staging();
-  Result<void> upload(const RowBatch& batch);
-  Result<void> upload_pages(const RowBatch& batch, Staging& staging);
+  Result<void> upload(const RowBatch& batch, std::span<const Choice> choices);
+  Result<bool> upload_pages(const RowBatch& batch, Staging& staging);
   Result<void> run_body(int n_rows);
-  Result<void> run_choosing();
+  Result<void> run_choosing(std::span<const Choice> choices);
   Result<void> run_head(int n_logits, const StepOutput& output);
   // Of `profile` (executor_profile.cpp):
   Result<void> run_step(int step);
@@ -77,7 +79,8 @@ class CudaExecutor final : public Executor {
   std::vector<std::byte*> pages_;           // of the pass
   std::vector<std::int32_t> first_pages_;   // of the pass's sequences
   std::map<int, Graph> graphs_;             // of the body, by the number of rows
-  Graph choosing_;                          // a whole pass over one row
+  /// Whole passes over rows that want tokens, by their number and whether any is drawn.
+  std::map<std::pair<std::size_t, bool>, Graph> choosing_;
   PassId n_started_ = 0;
   PassId latest_ = 0;                    // the pass started last, if no other has run since
   std::array<Event, kChoiceRing> done_;  // of the passes started

@@ -74,19 +74,20 @@ Result<PassProfile> CudaExecutor::profile(const RowBatch& batch) {
   INLAY_TRY(steps.create());
   INLAY_TRY(pass.create());
   latest_ = 0;
+  const Choice greedy;
   const auto run_pass = [&](int /*part*/) -> Result<void> {
-    INLAY_TRY(run_choosing());
+    INLAY_TRY(run_choosing({&greedy, 1}));
     ++n_started_;
     return {};
   };
   // The first pass captures the graph and loads its kernels, which a stream that is held might wait for.
-  INLAY_TRY(upload(batch));
+  INLAY_TRY(upload(batch, {&greedy, 1}));
   INLAY_TRY(run_pass(0));
   for (int round = 0; round < kRounds; ++round) {
     if (batch.is_cancelled()) return Status(StatusCode::kCancelled, "the session was cancelled");
-    INLAY_TRY(upload(batch));  // the choice has put the row at the next position
+    INLAY_TRY(upload(batch, {&greedy, 1}));  // the choice has put the row at the next position
     INLAY_TRY(steps.run([&](int step) { return run_step(step); }));
-    INLAY_TRY(upload(batch));
+    INLAY_TRY(upload(batch, {&greedy, 1}));
     INLAY_TRY(pass.run(run_pass));
   }
   profile.time_us = pass.median_us(0);

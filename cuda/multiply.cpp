@@ -67,7 +67,11 @@ int panels_unit(const MultiplyArgs& args) {
 void set_shape(MultiplyArgs& args, int warps_of_group, int n_groups, int panels_of_group) {
   MultiplyShape& shape = args.shape;
   const bool gated = args.epilogue == Epilogue::kGated;
-  shape = {warps_of_group, n_groups, panels_of_group, 0, 1.0F / static_cast<float>(warps_of_group),
+  shape = {warps_of_group,
+           n_groups,
+           panels_of_group,
+           0,
+           1.0F / static_cast<float>(warps_of_group),
            1.0F / static_cast<float>(panels_of_group)};
   const int of_block = shape.n_panels() / (gated ? 2 : 1);
   for (int i = 0; i < (gated ? 1 : args.n_parts); ++i) {

@@ -31,7 +31,7 @@ struct KvStore {
   PassState state;
   KvLayout layout;
   int layer = 0;
-  int n_pairs = 0;  // of a head that are rotated; they are neighbours (weights.hpp)
+  int n_pairs = 0;                 // of a head that are rotated; they are neighbours (weights.hpp)
   float inverse_head_size = 0.0F;  // set by multiply
 };
 

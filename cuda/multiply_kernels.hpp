@@ -5,17 +5,17 @@
 
 namespace inlay::cuda {
 
-inline constexpr int kMostWarps = 16;       // of a block
+inline constexpr int kMostWarps = 16;      // of a block
 inline constexpr int kScratchBytes = 512;  // of a warp
 
 /// Where the block keeps what in dynamic shared memory, in bytes.
 struct SharedLayout {
-  int partial = 0;  // float [panel of the block][token][row][warp_stride]
+  int partial = 0;      // float [panel of the block][token][row][warp_stride]
   int warp_stride = 0;  // of a single token an odd number of fours: of eight neighbours no two are in the same banks
   int n_fours = 0;      // of warps, filled up with zeros
-  int apart = 0;  // of a single token: float [warp][panel of the group][row][class] (SumStore); or 0
-  int squares = 0;  // float [token][warp_stride] of the first group, of a normalised input
-  int places = 0;   // OutputPlace [threads with an output]
+  int apart = 0;        // of a single token: float [warp][panel of the group][row][class] (SumStore); or 0
+  int squares = 0;      // float [token][warp_stride] of the first group, of a normalised input
+  int places = 0;       // OutputPlace [threads with an output]
   int n_places = 0;
   int scratch = 0;   // [warp][kScratchBytes]
   int n_rounds = 1;  // in which the threads make the outputs
@@ -31,16 +31,16 @@ struct alignas(16) OutputPlace {
   int sums = 0;     // of the row of the panel, for the token: bytes of shared memory
   int squares = 0;  // of the token: the same
   float bias = 0.0F;
-  float second_bias = 0.0F;           // of a gate's other part
-  float* out = nullptr;               // the output
-  std::byte* bytes = nullptr;         // its quantised parts (byte_of_lane)
-  StepSums* step_sums = nullptr;      // those of its step
-  std::byte* kv = nullptr;            // kQkv: the position's head in the cache
-  const float2* angle = nullptr;      // kQkv: of the pair
+  float second_bias = 0.0F;       // of a gate's other part
+  float* out = nullptr;           // the output
+  std::byte* bytes = nullptr;     // its quantised parts (byte_of_lane)
+  StepSums* step_sums = nullptr;  // those of its step
+  std::byte* kv = nullptr;        // kQkv: the position's head in the cache
+  const float2* angle = nullptr;  // kQkv: of the pair
   float next_norm = 1.0F;
-  int col = 0;                        // kQkv: of the head
+  int col = 0;  // kQkv: of the head
   // What the kernels before have left, copied there when it is known (fetch_input).
-  float old = 0.0F;             // kAdd: what is added to
+  float old = 0.0F;  // kAdd: what is added to
   int unused = 0;
   float2 turn = {1.0F, 0.0F};  // kQkv: cosine and sine of the angle
 };

@@ -18,6 +18,15 @@ struct PassRow {
   std::int32_t first_page = 0;  // of the row's sequence, in PassState::pages
 };
 
+/// How the token behind a row that wants one is chosen (inlay/sampling.hpp).
+struct RowChoice {
+  float temperature = 0.0F;  // 0: the highest logit
+  std::int32_t top_k = 0;
+  float top_p = 1.0F;
+  float log_min_p = 0.0F;    // the host's logarithm, as its sampler takes it; -infinity: off
+  std::uint64_t random = 0;  // state of the random stream
+};
+
 /// Rows whose logits are computed at a time.
 inline constexpr int kLogitRows = 8;
 
@@ -29,9 +38,25 @@ struct PassState {
   PassRow* rows = nullptr;              // [n_rows]
   std::int32_t* logit_rows = nullptr;   // [n_logits] the rows that want logits
   std::byte** pages = nullptr;          // addresses of the pages of all sequences, one sequence after the other
-  unsigned* n_chosen = nullptr;         // passes that have chosen tokens
+  RowChoice* choices = nullptr;         // [kLogitRows] of the rows that want logits, if tokens are chosen
+  unsigned* n_chosen = nullptr;         // [kLogitRows] passes that have chosen tokens, counted by each row's block
   std::int32_t* host_tokens = nullptr;  // page-locked: [kChoiceRing, kLogitRows] what they chose
   float2* rope = nullptr;               // [n_rows, n_pairs] cosine and sine of the row's position, times the magnitude
+};
+
+/// What a pass is told before it runs lies together, in this order, on the device and where it is uploaded from.
+struct PassUpload {
+  RowChoice* choices = nullptr;        // [kLogitRows]
+  PassRow* rows = nullptr;             // [batch_rows]
+  std::int32_t* logit_rows = nullptr;  // [batch_rows]
+
+  PassUpload(std::byte* memory, int batch_rows)
+      : choices(reinterpret_cast<RowChoice*>(memory)),
+        rows(reinterpret_cast<PassRow*>(choices + kLogitRows)),
+        logit_rows(reinterpret_cast<std::int32_t*>(rows + batch_rows)) {}
+  static constexpr std::size_t bytes(std::size_t batch_rows) {
+    return kLogitRows * sizeof(RowChoice) + batch_rows * (sizeof(PassRow) + sizeof(std::int32_t));
+  }
 };
 
 /// Where keys and values lie in a page: [layer][keys, values][kv_head][64 positions], a position's values of a head in

@@ -14,7 +14,7 @@ namespace inlay::cuda {
 inline constexpr int kPanelRows = 16;
 inline constexpr int kWarp = 32;
 inline constexpr int kRecordColumns = 256;  // of a quantised format
-inline constexpr int kClasses = 4;  // of granules
+inline constexpr int kClasses = 4;          // of granules
 inline constexpr int kSteps = 8;  // products of tensor cores, one after the other, that take a record's columns
 
 // A record of a quantised format:

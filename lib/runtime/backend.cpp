@@ -7,11 +7,11 @@ Result<void> report_progress(const ProgressCallback& progress, float fraction) {
   return Status(StatusCode::kCancelled, "opening was stopped by the progress callback");
 }
 
-Result<PassId> Executor::start(const RowBatch& /*batch*/) {
+Result<PassId> Executor::start(const RowBatch& /*batch*/, std::span<const Choice> /*choices*/) {
   return Status(StatusCode::kInternal, "this device chooses no tokens");
 }
 
-Result<TokenId> Executor::chosen(PassId /*pass*/) {
+Result<void> Executor::chosen(PassId /*pass*/, std::span<TokenId> /*tokens*/) {
   return Status(StatusCode::kInternal, "this device chooses no tokens");
 }
 

@@ -15,6 +15,7 @@
 #include <inlay/model.hpp>
 #include <inlay/profile.hpp>
 #include <inlay/result.hpp>
+#include <inlay/sampling.hpp>
 #include <inlay/types.hpp>
 
 #include "model/kv_page.hpp"
@@ -41,6 +42,15 @@ enum class RowKind : std::uint8_t {
 /// Row::token of a pass that follows another one of the same row before the host knows its token: the token that the
 /// latest pass chose.
 inline constexpr TokenId kChosenBefore = -1;
+
+/// The most rows of a pass that chooses their tokens.
+inline constexpr int kMostChoices = 8;
+
+/// How the token behind a row is chosen: as a Sampler of these options does.
+struct Choice {
+  SamplingOptions sampling;  // without penalties
+  std::uint64_t random = 0;  // state of the random stream, ahead of the draw
+};
 
 /// Names a pass that an executor has started.
 using PassId = std::uint64_t;
@@ -83,15 +93,15 @@ class Executor {
   /// Evaluates at most `batch_rows` rows. kCancelled when it has noticed a cancel: the rows' pages hold anything then.
   virtual Result<void> forward(const RowBatch& batch, const StepOutput& output) = 0;
 
-  /// Whether `start` works: the device takes the highest logit itself, so that passes follow each other without the
-  /// host.
+  /// Whether `start` works: the device chooses tokens itself, so that passes follow each other without the host.
   [[nodiscard]] virtual bool chooses_tokens() const { return false; }
-  /// Starts a pass over one row that wants logits, and returns before it is done. Its token may be kChosenBefore if the
-  /// latest pass was one of the same sequence, at the position before. Passes run in the order of their calls.
-  virtual Result<PassId> start(const RowBatch& batch);
-  /// The token with the highest logit (the lowest id among equals) of a pass, once it is done; of the latest eight
-  /// passes that were started.
-  virtual Result<TokenId> chosen(PassId pass);
+  /// Starts a pass over at most kMostChoices rows that all want logits, each of another sequence, and returns before it
+  /// is done. choices: of each row. The tokens may all be kChosenBefore if the latest pass was one of the same
+  /// sequences in the same order, at the positions before, with the same choices: their random streams then go on
+  /// behind its draws. Passes run in the order of their calls.
+  virtual Result<PassId> start(const RowBatch& batch, std::span<const Choice> choices);
+  /// The tokens of a pass, [rows], once it is done; of the latest eight passes that were started.
+  virtual Result<void> chosen(PassId pass, std::span<TokenId> tokens);
   /// Of the pass that was started last.
   [[nodiscard]] virtual PassId latest_pass() const { return 0; }
 

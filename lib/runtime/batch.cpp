@@ -9,6 +9,7 @@
 #include "base/try.hpp"
 #include "runtime/scheduler.hpp"
 #include "runtime/session_impl.hpp"
+#include "runtime/stepper.hpp"
 
 namespace inlay {
 namespace {
@@ -79,22 +80,26 @@ Result<std::vector<TokenId>> Batch::run() noexcept {
   return guard([&]() -> Result<std::vector<TokenId>> {
     const std::vector<Entry> entries = std::exchange(entries_, {});
     if (entries.empty()) return std::vector<TokenId>{};
-    if (entries.size() == 1 && entries[0].kind == EntryKind::kStep) {  // as alone: it may run ahead
-      INLAY_TRY_ASSIGN(const TokenId token, entries[0].session->impl()->step());
-      return std::vector<TokenId>{token};
-    }
     std::vector<Session::Impl*> sessions;
-    std::vector<Before> before;
     for (const Entry& entry : entries) {
       Session::Impl* session = entry.session->impl();
-      session->settle();
       sessions.push_back(session);
-      before.push_back({session, session->tokens.size(), session->evaluated, session->logits_valid});
       INLAY_TRY(entry.kind == EntryKind::kStep ? session->check_step() : session->check_append(entry.tokens));
     }
     INLAY_TRY(check_sessions(sessions));
     INLAY_TRY(take_cancels(sessions));
     std::vector<TokenId> sampled(entries.size(), -1);
+    const bool only_steps =
+        std::all_of(entries.begin(), entries.end(), [](const Entry& entry) { return entry.kind == EntryKind::kStep; });
+    if (only_steps && Stepper::takes(sessions)) {
+      INLAY_TRY(Stepper::step(sessions, sampled));
+      return sampled;
+    }
+    std::vector<Before> before;
+    for (Session::Impl* session : sessions) {
+      session->settle();
+      before.push_back({session, session->tokens.size(), session->evaluated, session->logits_valid});
+    }
     std::vector<Session::Impl*> to_evaluate;  // a step whose logits are known already needs no rows
     to_evaluate.reserve(sessions.size());     // nothing fails between here and evaluate_or_undo
     for (std::size_t i = 0; i < entries.size(); ++i) {

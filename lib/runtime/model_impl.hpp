@@ -15,6 +15,7 @@
 #include "runtime/kv_pages.hpp"
 #include "runtime/model_bytes.hpp"
 #include "runtime/scheduler.hpp"
+#include "runtime/stepper.hpp"
 
 namespace inlay {
 
@@ -38,7 +39,7 @@ class Model::Impl {
   std::unique_ptr<Executor> executor;
   KvPages pages;
   Scheduler scheduler;
-  const Session::Impl* last_stepper = nullptr;  // the session that took the last step on a device that chooses tokens
+  Stepper stepper;
 
   explicit Impl(HostAllocator hosts) : allocator(std::move(hosts)) {}
 };

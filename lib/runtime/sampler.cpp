@@ -61,7 +61,7 @@ Sampler::Sampler(const SamplingOptions& options, int vocab_size)
       counts_(static_cast<std::size_t>(vocab_size)) {}
 
 TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> history) {
-  if (is_greedy()) return highest(logits);
+  if (options_.temperature == 0.0F && !penalises()) return highest(logits);
 
   n_candidates_ = logits.size();
   for (std::size_t i = 0; i < n_candidates_; ++i) candidates_[i] = {ranked(logits[i]), static_cast<TokenId>(i)};
@@ -126,6 +126,7 @@ void Sampler::keep_min_p() {
 }
 
 TokenId Sampler::draw() {
+  const double uniform = random_.uniform();
   const double temperature = options_.temperature;
   double total = 0.0;
   for (std::size_t i = 0; i < n_candidates_; ++i) {
@@ -133,22 +134,13 @@ TokenId Sampler::draw() {
     total += weights_[i];
   }
   if (!(total > 0.0)) return candidates_[0].token;  // every logit was -inf or NaN
-  const double threshold = random_.uniform() * total;
+  const double threshold = uniform * total;
   double sum = 0.0;
   for (std::size_t i = 0; i < n_candidates_; ++i) {
     sum += weights_[i];
     if (threshold < sum) return candidates_[i].token;
   }
   return candidates_[n_candidates_ - 1].token;
-}
-
-double RandomStream::uniform() noexcept {
-  state_ += 0x9E3779B97F4A7C15;
-  std::uint64_t bits = state_;
-  bits = (bits ^ (bits >> 30U)) * 0xBF58476D1CE4E5B9;
-  bits = (bits ^ (bits >> 27U)) * 0x94D049BB133111EB;
-  bits ^= bits >> 31U;
-  return static_cast<double>(bits >> 11U) * 0x1.0p-53;
 }
 
 }  // namespace inlay

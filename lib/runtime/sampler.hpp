@@ -9,17 +9,19 @@
 #include <inlay/sampling.hpp>
 #include <inlay/types.hpp>
 
+#include "base/split_mix.hpp"
+
 namespace inlay {
 
 /// kInvalidArgument that names the option which is out of range.
 Result<void> check_sampling(const SamplingOptions& options);
 
-/// SplitMix64 (Steele, Lea, Flood 2014): its whole state is one number, which a saved session keeps.
+/// SplitMix64: its whole state is one number, which a saved session keeps.
 class RandomStream {
  public:
   explicit RandomStream(std::uint64_t state) noexcept : state_(state) {}
   /// In [0, 1), of 53 random bits.
-  [[nodiscard]] double uniform() noexcept;
+  double uniform() noexcept { return split_mix_uniform(state_ += kSplitMixStep); }
   [[nodiscard]] std::uint64_t state() const noexcept { return state_; }
 
  private:
@@ -32,11 +34,19 @@ class Sampler {
   /// `options` have passed check_sampling. All memory is taken here.
   Sampler(const SamplingOptions& options, int vocab_size);
 
-  /// `logits` [vocab_size]; `history`: the session's tokens so far, for the penalties.
+  /// `logits` [vocab_size]; `history`: the session's tokens so far, for the penalties. Uses one random number, whatever
+  /// the logits, or none if the temperature is 0.
   TokenId sample(std::span<const float> logits, std::span<const TokenId> history);
+  /// As if `sample` had been called: a device has chosen the token.
+  void skip() noexcept {
+    if (options_.temperature > 0.0F) random_.uniform();
+  }
 
-  /// Whether `sample` takes the highest logit, whatever the history, and uses no random numbers.
-  [[nodiscard]] bool is_greedy() const noexcept { return options_.temperature == 0.0F && !penalises(); }
+  /// Whether the token depends on the history.
+  [[nodiscard]] bool penalises() const noexcept {
+    return options_.repetition_penalty != 1.0F || options_.frequency_penalty != 0.0F ||
+           options_.presence_penalty != 0.0F;
+  }
 
   [[nodiscard]] const SamplingOptions& options() const noexcept { return options_; }
   [[nodiscard]] const RandomStream& random() const noexcept { return random_; }
@@ -49,10 +59,6 @@ class Sampler {
     TokenId token = 0;
   };
 
-  [[nodiscard]] bool penalises() const noexcept {
-    return options_.repetition_penalty != 1.0F || options_.frequency_penalty != 0.0F ||
-           options_.presence_penalty != 0.0F;
-  }
   void apply_penalties(std::span<const TokenId> history);
   void keep_top_k();
   void keep_top_p();

@@ -136,7 +136,9 @@ Result<PassProfile> Session::profile() noexcept {
 Result<void> Session::set_sampling(const SamplingOptions& options) noexcept {
   return guard([&]() -> Result<void> {
     INLAY_TRY(check_sampling(options));
-    impl_->sampler = Sampler(options, impl_->model->plan.spec.vocab_size);
+    Sampler sampler(options, impl_->model->plan.spec.vocab_size);
+    impl_->settle();
+    impl_->sampler = std::move(sampler);
     return {};
   });
 }

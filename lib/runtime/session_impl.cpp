@@ -21,7 +21,7 @@ Session::Impl::Impl(std::shared_ptr<Model::Impl> shared_model, const Sampler& fi
 Session::Impl::~Impl() {
   const std::lock_guard lock(model->mutex);
   restore(0, 0);
-  if (model->last_stepper == this) model->last_stepper = nullptr;
+  model->stepper.forget(this);
   model->pages.withdraw(promised_pages);
 }
 
@@ -87,6 +87,10 @@ Result<void> Session::Impl::prepare_pages(int n) {
 void Session::Impl::settle() noexcept {
   if (ahead == 0) return;
   const std::lock_guard lock(model->mutex);
+  forget_ahead();
+}
+
+void Session::Impl::forget_ahead() noexcept {
   ahead = 0;  // what the pass writes is written again, or lies in pages that are free: passes run in their order
   restore(tokens.size(), evaluated);
 }
@@ -147,51 +151,14 @@ Result<std::span<const float>> Session::Impl::current_logits() {
 Result<TokenId> Session::Impl::step() {
   INLAY_TRY(check_step());
   if (take_cancel()) return Status(StatusCode::kCancelled, "the session was cancelled");
-  if (sampler.is_greedy() && model->executor->chooses_tokens()) return step_ahead();
+  Impl* const self = this;
+  if (Stepper::takes({&self, 1})) {
+    TokenId token = 0;
+    INLAY_TRY(Stepper::step({&self, 1}, {&token, 1}));
+    return token;
+  }
   INLAY_TRY(current_logits());
   return sample_next();
-}
-
-Result<PassId> Session::Impl::start_pass(TokenId token, int position) {
-  INLAY_TRY(prepare_pages(position + 1 - evaluated));
-  const Row row{token, position, 0, Want::kLogits, RowKind::kSingle};
-  const std::span<const PageId> table = pages;
-  return model->executor->start({{&row, 1}, {&table, 1}});
-}
-
-Result<TokenId> Session::Impl::step_ahead() {
-  bool alone = false;  // no other session has taken a step since this one's last
-  {
-    const std::lock_guard lock(model->mutex);
-    alone = std::exchange(model->last_stepper, this) == this;
-    if (ahead != 0 && model->executor->latest_pass() == ahead) return take_ahead();
-  }
-  INLAY_TRY(current_logits());
-  const TokenId token = sample_next();
-  if (!alone) return token;
-  const std::lock_guard lock(model->mutex);
-  const auto started = start_pass(token, static_cast<int>(tokens.size()) - 1);
-  if (started.ok()) {
-    ahead = *started;
-  } else {
-    restore(tokens.size(), evaluated);  // the next step tries again, and reports what fails
-  }
-  return token;
-}
-
-Result<TokenId> Session::Impl::take_ahead() {
-  const PassId current = std::exchange(ahead, 0);
-  const auto length = static_cast<int>(tokens.size());
-  const auto next = start_pass(kChosenBefore, length);
-  const auto token = model->executor->chosen(current);
-  if (!next.ok() || !token.ok()) {
-    restore(tokens.size(), evaluated);
-    return next.ok() ? token.status() : next.status();
-  }
-  append({&*token, 1});
-  evaluated = length;
-  ahead = *next;
-  return *token;
 }
 
 void Session::Impl::append(std::span<const TokenId> appended) {

@@ -51,6 +51,8 @@ class Session::Impl {
   Result<void> prepare_pages(int n);
   /// Forgets the pass that runs ahead: before anything but a step.
   void settle() noexcept;
+  /// The same with the model's mutex held, also where a pass could not be started.
+  void forget_ahead() noexcept;
   /// Takes back everything behind the first `length` tokens, of which `evaluated` stay evaluated. Holds the model's
   /// mutex.
   void restore(std::size_t length, int evaluated) noexcept;
@@ -62,7 +64,7 @@ class Session::Impl {
   std::vector<RowKind> kinds;   // of the tokens, as they are evaluated: again after a rewind
   std::vector<PageId> pages;    // capacity pages_for(context_length)
   int evaluated = 0;            // tokens whose keys and values are in the pages
-  PassId ahead = 0;             // the pass that evaluates the last token while its owner looks at it; 0: none
+  PassId ahead = 0;             // the pass that evaluates the last token while its owner looks at it (Stepper); 0: none
   std::vector<float> logits;    // [vocab_size]
   bool logits_valid = false;
   Sampler sampler;
@@ -71,13 +73,8 @@ class Session::Impl {
   std::atomic<bool> cancelled = false;
 
  private:
-  /// A greedy step on a device that chooses tokens: the pass of the next token starts before this one's is known.
-  Result<TokenId> step_ahead();
-  Result<PassId> start_pass(TokenId token, int position);
   /// Takes over what a state says; nothing but the device can fail. Holds the model's mutex.
   Result<void> take_over(const SessionState& state);
-  /// The token of the pass that runs ahead, with the next pass under way.
-  Result<TokenId> take_ahead();
 };
 
 }  // namespace inlay

@@ -113,6 +113,21 @@ TEST_CASE("logits without any finite number still give a token of the vocabulary
   }
 }
 
+TEST_CASE("a draw uses one random number, whatever the logits, and a greedy choice none") {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const float value : {1.0F, infinity, -infinity}) {
+    for (const float temperature : {0.0F, 1.0F}) {
+      const SamplingOptions options{.temperature = temperature, .top_p = 0.5F, .seed = 3};
+      Sampler sampled(options, 5);
+      Sampler skipped(options, 5);
+      sampled.sample(std::vector<float>(5, value), {});
+      skipped.skip();
+      CHECK(sampled.random().state() == skipped.random().state());
+      CHECK((sampled.random().state() == options.seed) == (temperature == 0.0F));
+    }
+  }
+}
+
 TEST_CASE("options out of range are refused by name") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const auto refused = [](const SamplingOptions& options, const std::string& name) {
