@@ -124,6 +124,7 @@ std::vector<Measurement> wanted(const Options& options) {
 std::vector<TokenId> random_text(std::int32_t length, std::int32_t vocab_size) {
   std::minstd_rand random;
   std::vector<TokenId> text;
+  text.reserve(static_cast<std::size_t>(length));
   for (std::int32_t i = 0; i < length; ++i) {
     text.push_back(static_cast<TokenId>(random() % static_cast<std::uint32_t>(vocab_size)));
   }
