@@ -291,7 +291,7 @@ std::uint64_t DevicePlan::read_bytes(int step, int position) const {
 
 bool DevicePlan::set_shape(int step, int warps_of_group, int n_groups, int panels_of_group) {
   MultiplyArgs& args = step < 0 ? head_ : steps_[static_cast<std::size_t>(step)].multiply;
-  if (n_groups * panels_of_group % panels_unit(args) != 0) return false;
+  if (n_groups * panels_of_group % panels_unit(args) != 0 || panels_of_group > 2 * warps_of_group) return false;
   cuda::set_shape(args, warps_of_group, n_groups, panels_of_group);
   return true;
 }

@@ -167,6 +167,7 @@ cudaError_t multiply(MultiplyArgs args, cudaStream_t stream) {
     kernel = kernel_of(args, tokens);
     layout = layout_of(args, tokens);
   }
+  if (tokens == 1 && layout.n_rounds > 1) return cudaErrorInvalidValue;  // not a shape of choose_shape
   const dim3 grid(static_cast<unsigned>(args.shape.n_blocks),
                   static_cast<unsigned>((args.n_rows + tokens - 1) / tokens));
   const dim3 block(static_cast<unsigned>(args.shape.n_warps() * kWarp));

@@ -80,6 +80,7 @@ TEST_CASE("blocks cover every panel once, whatever the sizes") {
             const int warps = args.shape.n_warps();
             CHECK(warps >= 1);
             CHECK(warps <= 16);
+            CHECK(args.shape.panels_of_group <= 2 * args.shape.warps_of_group);
             CHECK(args.shape.n_panels() % cuda::panels_unit(args) == 0);
             if (epilogue == cuda::Epilogue::kGated) CHECK(args.shape.n_groups % 2 == 0);
             const bool whole_steps = hands_over || (epilogue == cuda::Epilogue::kQkv && quantised_cache);
