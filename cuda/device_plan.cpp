@@ -135,6 +135,7 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
   device.batch_rows_ = options.batch_rows;
   device.layout_ = layout;
   device.n_heads_ = plan.spec.n_heads;
+  device.formats_ = product_formats(plan);
   INLAY_TRY_ASSIGN(device.weights_, Weights::load(plan, options, stream));
   INLAY_TRY_ASSIGN(device.buffers_, Buffers::create(plan, options.batch_rows));
   const Buffers& buffers = device.buffers_;
@@ -226,7 +227,7 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, std::size_t step_index)
   }
   args.quantised_out = output.rows;
   args.next_norm = output.norm;
-  args.formats = product_formats(plan);
+  args.formats = formats_;
   args.out_stride = args.parts[0].matrix.n_rows;
   args.limits = limits_;
   choose_shape(args);

@@ -107,6 +107,7 @@ class DevicePlan {
   Weights weights_;
   Buffers buffers_;
   std::vector<PlannedStep> steps_;
+  std::array<Format, 2> formats_ = {Format::kF32, Format::kF32};  // MultiplyArgs::formats
   MultiplyArgs head_;
   ChooseArgs choose_;
   SampleArgs sample_;

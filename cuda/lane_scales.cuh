@@ -7,7 +7,7 @@
 
 #include <cuda_fp16.h>
 
-#include "cuda/lane_weights.cuh"
+#include "cuda/granule.cuh"
 #include "cuda/record.hpp"
 
 namespace inlay::cuda {
@@ -20,14 +20,6 @@ __device__ __forceinline__ float upper_half(unsigned v) {
   return __half2float(__ushort_as_half(static_cast<unsigned short>(v >> 16)));
 }
 
-/// A number that stays in a register: an instruction has room for one constant.
-template <unsigned kBits>
-__device__ __forceinline__ unsigned in_register() {
-  unsigned bits;
-  asm("mov.b32 %0, %1;" : "=r"(bits) : "n"(kBits));
-  return bits;
-}
-
 /// d times the number that stands in the bits of `mask` of a word; the lowest of them is bit kFirst.
 template <int kFirst>
 struct FieldScale {
@@ -37,7 +29,7 @@ struct FieldScale {
   __device__ __forceinline__ explicit FieldScale(float d)
       : factor(d * (1.0F / static_cast<float>(1 << kFirst))), less(factor * -0x1p23F) {}
   __device__ __forceinline__ float of(unsigned word, unsigned mask) const {
-    return fmaf(__uint_as_float((word & mask) | in_register<kPowerBits>()), factor, less);
+    return fmaf(__uint_as_float((word & mask) | kPowerBits), factor, less);
   }
 };
 
@@ -48,7 +40,7 @@ struct ByteScale {
   float less;
   __device__ __forceinline__ explicit ByteScale(float scale) : d(scale), less(scale * -(0x1p15F + 128.0F)) {}
   __device__ __forceinline__ float of(unsigned word, int i) const {
-    const unsigned bits = __byte_perm(word, in_register<kPowerBits>(), 0x7604U | static_cast<unsigned>(i) << 4U);
+    const unsigned bits = __byte_perm(word, kPowerBits, 0x7604U | static_cast<unsigned>(i) << 4U);
     return fmaf(__uint_as_float(bits), d, less);
   }
 };
@@ -59,7 +51,7 @@ struct ByteScale {
 template <class Format>
 struct ClassScales {
   using R = Record<Format>;
-  static constexpr int kOfClass = R::kColumns / R::kGranuleColumns / 4;
+  static constexpr int kOfClass = kGranulesOfClass<Format>;
   float scales[2][kOfClass];    // of rows g and g + 8
   float minimums[2][kOfClass];  // of formats that have them
 
@@ -67,14 +59,14 @@ struct ClassScales {
   __device__ __forceinline__ ClassScales(const uint4& kept, int c, float factor) {
     if constexpr (R::kScales == Scales::kSixBits) {
       // Bits 0 ... 23 are row g's, 24 ... 47 row g + 8's; the last 16 of them are half c % 2 of the second word.
-      set_six_bits(0, kept.x, kept.z, factor);
-      set_six_bits(1, __byte_perm(kept.x, kept.y, c % 2 == 0 ? 0x7543U : 0x5763U), kept.w, factor);
+      set_fields<6>(0, kept.x, kept.z, factor);
+      set_fields<6>(1, __byte_perm(kept.x, kept.y, c % 2 == 0 ? 0x7543U : 0x5763U), kept.w, factor);
     } else if constexpr (R::kScales == Scales::kBytes) {
       set_bytes(0, kept.x, detail::lower_half(kept.z) * factor);
       set_bytes(1, kept.y, detail::upper_half(kept.z) * factor);
     } else if constexpr (R::kScales == Scales::kNibbles) {
-      set_nibbles(0, kept.x, kept.z, factor);
-      set_nibbles(1, kept.y, kept.w, factor);
+      set_fields<4>(0, kept.x, kept.z, factor);
+      set_fields<4>(1, kept.y, kept.w, factor);
     } else {
       set_halves(scales[0], kept.x, factor);
       set_halves(scales[1], kept.y, factor);
@@ -86,28 +78,22 @@ struct ClassScales {
   }
 
  private:
-  __device__ __forceinline__ void set_six_bits(int row, unsigned word, unsigned halves, float factor) {
+  /// Scales and minimums in turn, kBits each.
+  template <int kBits>
+  __device__ __forceinline__ void set_fields(int row, unsigned word, unsigned halves, float factor) {
+    constexpr unsigned kMask = (1U << kBits) - 1U;
     const detail::FieldScale<0> scale(detail::lower_half(halves) * factor);
-    const detail::FieldScale<6> minimum(-detail::upper_half(halves));
+    const detail::FieldScale<kBits> minimum(-detail::upper_half(halves));
 #pragma unroll
     for (int i = 0; i < kOfClass; ++i) {
-      scales[row][i] = scale.of(word >> (12 * i), 0x3FU);
-      minimums[row][i] = minimum.of(word >> (12 * i), 0xFC0U);
+      scales[row][i] = scale.of(word >> (2 * kBits * i), kMask);
+      minimums[row][i] = minimum.of(word >> (2 * kBits * i), kMask << kBits);
     }
   }
   __device__ __forceinline__ void set_bytes(int row, unsigned word, float d) {
     const detail::ByteScale scale(d);
 #pragma unroll
     for (int i = 0; i < kOfClass; ++i) scales[row][i] = scale.of(word, i);
-  }
-  __device__ __forceinline__ void set_nibbles(int row, unsigned word, unsigned halves, float factor) {
-    const detail::FieldScale<0> scale(detail::lower_half(halves) * factor);
-    const detail::FieldScale<4> minimum(-detail::upper_half(halves));
-#pragma unroll
-    for (int i = 0; i < kOfClass; ++i) {
-      scales[row][i] = scale.of(word >> (8 * i), 0x0FU);
-      minimums[row][i] = minimum.of(word >> (8 * i), 0xF0U);
-    }
   }
   static __device__ __forceinline__ void set_halves(float (&to)[kOfClass], unsigned word, float factor) {
     to[0] = detail::lower_half(word) * factor;

@@ -40,8 +40,7 @@ struct alignas(16) OutputPlace {
   float next_norm = 1.0F;
   int col = 0;  // kQkv: of the head
   // What the kernels before have left, copied there when it is known (fetch_input).
-  float old = 0.0F;  // kAdd: what is added to
-  int unused = 0;
+  float old = 0.0F;            // kAdd: what is added to
   float2 turn = {1.0F, 0.0F};  // kQkv: cosine and sine of the angle
 };
 

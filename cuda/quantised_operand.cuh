@@ -35,7 +35,7 @@ struct QuantisedOperand {
 
   uint2 words[kTiles][kSteps];
   float scales[kTiles][kOwn];
-  float sums[kTiles][kOwn][kSixteens && kShares == 1 ? 2 : 1];  // of granules' activations, times times_zero
+  float sums[kTiles][kOwn][kSixteens && kShares == 1 ? 2 : 1];  // of granules' activations (times_zero)
 
   __device__ __forceinline__ void load(const Lane<kTokens>& lane, const QuantisedRows& x,
                                        const QuantisedPlace<kTokens> (&from)[kTiles]) {

@@ -12,6 +12,7 @@
 #include "cuda/device_pool.hpp"
 #include "model/kv_page.hpp"
 #include "runtime/registry.hpp"
+#include "runtime/sessions.hpp"
 #include "support/opened_plan.hpp"
 #include "support/reference_executor.hpp"
 #include "support/temp_dir.hpp"
@@ -20,6 +21,7 @@
 namespace {
 
 using namespace inlay;
+using test::steps_of;
 
 std::unique_ptr<Executor> load(const Plan& plan, KvFormat kv_format = KvFormat::kF16) {
   ExecutorOptions options;
@@ -140,16 +142,6 @@ std::vector<TokenId> greedy_by_logits(Session& session, int n) {
   return tokens;
 }
 
-std::vector<TokenId> greedy_by_steps(Session& session, int n) {
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < n; ++i) {
-    const auto token = session.step();
-    REQUIRE_MESSAGE(token.ok(), token.status().message());
-    tokens.push_back(*token);
-  }
-  return tokens;
-}
-
 TEST_CASE("passes that run ahead of the host choose what the host would choose") {
   test::TinyModelOptions options = wide();
   options.formats = test::TinyModelFormats::all(Format::kQ4_K);
@@ -169,33 +161,33 @@ TEST_CASE("passes that run ahead of the host choose what the host would choose")
   Session by_logits = new_session();
   Session by_steps = new_session();
   const auto expected = greedy_by_logits(by_logits, 200);
-  CHECK(greedy_by_steps(by_steps, 200) == expected);  // across three pages
+  CHECK(steps_of(by_steps, 200) == expected);  // across three pages
 
   // Everything that can come between two steps.
   Session session = new_session();
-  std::vector<TokenId> found = greedy_by_steps(session, 50);
+  std::vector<TokenId> found = steps_of(session, 50);
   const auto logits = session.logits();
   REQUIRE(logits.ok());
   CHECK(std::max_element(logits->begin(), logits->end()) - logits->begin() == expected[50]);
   auto fork = session.fork();
   REQUIRE(fork.ok());
-  const auto of_fork = greedy_by_steps(*fork, 30);
-  const auto more = greedy_by_steps(session, 30);
+  const auto of_fork = steps_of(*fork, 30);
+  const auto more = steps_of(session, 30);
   CHECK(of_fork == more);
   found.insert(found.end(), more.begin(), more.end());
   CHECK(std::equal(found.begin(), found.end(), expected.begin()));
   REQUIRE(session.rewind(20 + 40).ok());
-  const auto again = greedy_by_steps(session, 60);
+  const auto again = steps_of(session, 60);
   CHECK(std::equal(again.begin(), again.end(), expected.begin() + 40));
   // Two sessions in turn.
   Session first = new_session();
   Session second = new_session();
   for (int i = 0; i < 40; ++i) {
-    CHECK(greedy_by_steps(first, 1)[0] == expected[static_cast<std::size_t>(i)]);
-    CHECK(greedy_by_steps(second, 1)[0] == expected[static_cast<std::size_t>(i)]);
+    CHECK(steps_of(first, 1)[0] == expected[static_cast<std::size_t>(i)]);
+    CHECK(steps_of(second, 1)[0] == expected[static_cast<std::size_t>(i)]);
   }
   // To the context's end.
-  CHECK(greedy_by_steps(by_steps, by_steps.context_length() - by_steps.size()).size() > 10);
+  CHECK(steps_of(by_steps, by_steps.context_length() - by_steps.size()).size() > 10);
   CHECK(by_steps.step().code() == StatusCode::kContextFull);
   MESSAGE("checked " << expected.size() << " tokens and what comes between them");
 }

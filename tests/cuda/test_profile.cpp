@@ -98,16 +98,6 @@ void check_steps(const PassProfile& profile, const Plan& plan, int length, std::
                       << " bytes, memory of " << profile.peak_bytes_per_second / 1e9 << " GB/s");
 }
 
-std::vector<TokenId> steps_of(Session& session, int n) {
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < n; ++i) {
-    const auto token = session.step();
-    REQUIRE_MESSAGE(token.ok(), token.status().message());
-    tokens.push_back(*token);
-  }
-  return tokens;
-}
-
 PassProfile profile_of(Session& session) {
   auto profile = session.profile();
   REQUIRE_MESSAGE(profile.ok(), profile.status().message());

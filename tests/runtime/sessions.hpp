@@ -61,6 +61,17 @@ inline Logits logits_of(Session& session) {
   return {logits->begin(), logits->end()};
 }
 
+/// The tokens of n steps.
+inline std::vector<TokenId> steps_of(Session& session, int n) {
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < n; ++i) {
+    const auto token = session.step();
+    REQUIRE_MESSAGE(token.ok(), token.status().message());
+    tokens.push_back(*token);
+  }
+  return tokens;
+}
+
 inline bool same_bits(const Logits& a, const Logits& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }

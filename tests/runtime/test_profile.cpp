@@ -57,16 +57,6 @@ ProfilingExecutor& make_profiling(const Model& model) {
   return made;
 }
 
-std::vector<TokenId> steps_of(Session& session, int n) {
-  std::vector<TokenId> tokens;
-  for (int i = 0; i < n; ++i) {
-    const auto token = session.step();
-    REQUIRE_MESSAGE(token.ok(), token.status().message());
-    tokens.push_back(*token);
-  }
-  return tokens;
-}
-
 TEST_CASE_FIXTURE(SessionTest, "a CPU has no profile, and a session without tokens none anywhere") {
   const Model model = open();
   Session session = new_session(model);
