@@ -2,16 +2,27 @@
 // that multiply them load them as operands of the tensor cores.
 //
 // 32 neighbours (the columns of a step, record.hpp) share a scale: x = scale * (256 coarse + fine), |coarse| <= 127,
-// -128 <= fine < 128, which is 15 bits of the largest of them and a sign.
+// -128 <= fine <= 127, which is 15 bits of the largest of them and a sign. Four neighbours are a word, and no word is
+// kAbsent: of four fine parts that are all -128, which rounding hardly ever brings about, the first becomes -127.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/record.hpp"
+
 namespace inlay::cuda {
 
 inline constexpr int kStepOfInput = 32;  // columns
 inline constexpr int kStepBytes = 2 * kStepOfInput;
+
+/// A word that is not there yet, of what kernels hand over word by word (arrival.cuh).
+inline constexpr std::uint32_t kAbsent = 0x80808080U;
+
+/// Steps of a row of so many columns: those of whole records.
+[[nodiscard]] constexpr int input_steps(int n_cols) {
+  return (n_cols + kRecordColumns - 1) / kRecordColumns * (kRecordColumns / kStepOfInput);
+}
 
 /// Of 32 columns.
 struct alignas(16) StepSums {

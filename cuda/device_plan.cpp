@@ -13,11 +13,8 @@ namespace {
 
 std::size_t count(int a, int b = 1) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b); }
 
-/// Whole records of steps.
-int steps_of(int n_cols) { return (n_cols + kRecordColumns - 1) / kRecordColumns * (kRecordColumns / kStepOfInput); }
-
 std::size_t quantised_bytes(int n_rows, int n_cols) {
-  return count(n_rows, steps_of(n_cols)) * (kStepBytes + sizeof(StepSums));
+  return count(n_rows, input_steps(n_cols)) * (kStepBytes + sizeof(StepSums));
 }
 
 /// The step that reads the activations that step `writer` leaves; of those that all layers add to, the first that
@@ -102,6 +99,52 @@ Result<void> check_plan(const Plan& plan, int batch_rows) {
   return {};
 }
 
+bool reads_floats(const Plan& plan, const Step* step) {
+  if (step == nullptr) return true;
+  const auto is_of_floats = [&](MatrixId id) {
+    return id != kNoTensor && record_info(plan.tensors.matrix(id).format).input != InputKind::kInt8;
+  };
+  return is_of_floats(step->matrix) || is_of_floats(step->second) || is_of_floats(step->third);
+}
+
+bool reads_quantised(const Plan& plan, const Step* step) {
+  if (step == nullptr) return false;
+  const auto is_of_integers = [&](MatrixId id) {
+    return id != kNoTensor && record_info(plan.tensors.matrix(id).format).input == InputKind::kInt8;
+  };
+  return is_of_integers(step->matrix) || is_of_integers(step->second) || is_of_integers(step->third);
+}
+
+/// What each step but the head hands over. Nothing if a step hands over in another way: heads whose values are not
+/// whole steps of quantised activations need a kernel besides.
+std::vector<RelayShape> relay_shapes(const Plan& plan, const KvLayout& layout) {
+  const ModelSpec& spec = plan.spec;
+  std::vector<RelayShape> shapes;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const StepKind kind = plan.steps[i].kind;
+    if (kind == StepKind::kHead) break;
+    const Step* reader = reader_of(plan, i);
+    RelayShape shape;
+    if (kind == StepKind::kQkv) {
+      shape.n_floats = spec.query_length();
+      shape.kv_bytes = 2 * count(layout.n_kv_heads, layout.row_bytes);
+    } else {
+      const bool is_hidden = kind == StepKind::kFeedForward;
+      const bool is_attention = kind == StepKind::kAttend;
+      const int n_cols = is_hidden      ? spec.feed_forward_length
+                         : is_attention ? spec.query_length()
+                                        : spec.embedding_length;
+      if (is_attention && reads_quantised(plan, reader) && spec.head_size % kStepOfInput != 0) return {};
+      const bool is_residual = !is_hidden && !is_attention;
+      shape.n_floats = is_residual || reads_floats(plan, reader) ? n_cols : 0;
+      shape.n_quantised = reads_quantised(plan, reader) ? n_cols : 0;
+      if (kind == StepKind::kEmbed) shape.n_pairs = spec.rope.n_pairs;
+    }
+    shapes.push_back(shape);
+  }
+  return shapes;
+}
+
 }  // namespace
 
 Result<Buffers> Buffers::create(const Plan& plan, int batch_rows) {
@@ -149,32 +192,30 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
   INLAY_TRY(check(cudaStreamSynchronize(stream), "work buffers"));
   for (std::size_t step = 0; step < plan.steps.size(); ++step) {
     if (plan.steps[step].kind == StepKind::kHead) {
-      device.head_ = device.plan_multiply(plan, step);
-      INLAY_TRY(check(prepare_multiply(device.head_), "CUDA kernels"));
+      device.plain_.head = device.plan_multiply(plan, step);
+      INLAY_TRY(check(prepare_multiply(device.plain_.head), "CUDA kernels"));
       device.choose_.logits = buffers.logits.as<float>();
       device.choose_.vocab_size = plan.spec.vocab_size;
       device.sample_.extremes = buffers.extremes.as<Extremes>();
       device.sample_.bins = buffers.bins.as<SampleBin>();
       device.sample_.keys = buffers.keys.as<unsigned long long>();
     } else {
-      device.steps_.push_back(device.plan_step(plan, step));
-      const MultiplyArgs& product = device.steps_.back().multiply;
+      device.plain_.steps.push_back(device.plan_step(plan, step));
+      const MultiplyArgs& product = device.plain_.steps.back().multiply;
       if (product.n_cols > 0) INLAY_TRY(check(prepare_multiply(product), "CUDA kernels"));
     }
   }
+  INLAY_TRY(device.plan_relay(plan, stream));
   return device;
 }
 
-DevicePlan::Handover DevicePlan::hand_over(const Step* reader, const Memory& memory, int n_cols) const {
+DevicePlan::Handover DevicePlan::hand_over(const Plan& plan, const Step* reader, const Memory& memory,
+                                           int n_cols) const {
   Handover over;
   if (reader == nullptr) return over;
   over.norm = weights_.vector(reader->norm);
-  bool is_quantised = false;
-  for (const MatrixId id : {reader->matrix, reader->second, reader->third}) {
-    if (id != kNoTensor) is_quantised |= record_info(weights_.matrix(id).format).input == InputKind::kInt8;
-  }
-  if (!is_quantised) return over;
-  over.rows.n_steps = steps_of(n_cols);
+  if (!reads_quantised(plan, reader)) return over;
+  over.rows.n_steps = input_steps(n_cols);
   over.rows.words = memory.as();
   over.rows.sums = reinterpret_cast<StepSums*>(over.rows.words + count(batch_rows_, over.rows.n_steps) * kStepBytes);
   return over;
@@ -198,7 +239,7 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, std::size_t step_index)
   const Memory& input = step.kind == StepKind::kProject ? buffers_.quantised_attention
                         : step.kind == StepKind::kDown  ? buffers_.quantised_hidden
                                                         : buffers_.quantised_x;
-  args.quantised_x = hand_over(&step, input, args.n_cols).rows;
+  args.quantised_x = hand_over(plan, &step, input, args.n_cols).rows;
   Handover output;
   switch (step.kind) {
     case StepKind::kQkv:
@@ -206,6 +247,7 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, std::size_t step_index)
       args.x = buffers_.x.as<float>(), args.out = buffers_.query.as<float>();
       args.kv.layout = layout_;
       args.kv.layer = step.layer;
+      args.kv.rope = buffers_.rope.as<float2>();
       args.kv.n_pairs = plan.spec.rope.n_pairs;
       break;
     case StepKind::kProject:
@@ -213,12 +255,12 @@ MultiplyArgs DevicePlan::plan_multiply(const Plan& plan, std::size_t step_index)
       args.epilogue = Epilogue::kAdd;
       args.x = step.kind == StepKind::kProject ? buffers_.attention.as<float>() : buffers_.hidden.as<float>();
       args.out = buffers_.x.as<float>();
-      output = hand_over(reader_of(plan, step_index), buffers_.quantised_x, plan.spec.embedding_length);
+      output = hand_over(plan, reader_of(plan, step_index), buffers_.quantised_x, plan.spec.embedding_length);
       break;
     case StepKind::kFeedForward:
       args.epilogue = Epilogue::kGated;
       args.x = buffers_.x.as<float>(), args.out = buffers_.hidden.as<float>();
-      output = hand_over(reader_of(plan, step_index), buffers_.quantised_hidden, plan.spec.feed_forward_length);
+      output = hand_over(plan, reader_of(plan, step_index), buffers_.quantised_hidden, plan.spec.feed_forward_length);
       break;
     default:
       args.epilogue = Epilogue::kStore;
@@ -242,8 +284,10 @@ DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, std::size_t step
     planned.embed.frequencies = buffers_.frequencies.as<double>();
     planned.embed.magnitude = plan.rope.magnitude;
     planned.embed.n_pairs = plan.spec.rope.n_pairs;
+    planned.embed.rope = buffers_.rope.as<float2>();
     planned.embed.x = buffers_.x.as<float>();
-    const Handover output = hand_over(reader_of(plan, step_index), buffers_.quantised_x, plan.spec.embedding_length);
+    const Handover output =
+        hand_over(plan, reader_of(plan, step_index), buffers_.quantised_x, plan.spec.embedding_length);
     planned.embed.quantised_x = output.rows;
     planned.embed.next_norm = output.norm;
   } else if (step.kind == StepKind::kAttend) {
@@ -254,7 +298,7 @@ DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, std::size_t step
     args.scale = plan.spec.attention_scale;
     args.query = buffers_.query.as<float>(), args.out = buffers_.attention.as<float>();
     planned.attention =
-        hand_over(reader_of(plan, step_index), buffers_.quantised_attention, plan.spec.query_length()).rows;
+        hand_over(plan, reader_of(plan, step_index), buffers_.quantised_attention, plan.spec.query_length()).rows;
     if (plan.spec.head_size % kStepOfInput == 0) args.quantised_out = std::exchange(planned.attention, {});
     args.partial = buffers_.partial.as<float>(), args.arrived = buffers_.arrived.as<unsigned>();
   } else {
@@ -263,15 +307,90 @@ DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, std::size_t step
   return planned;
 }
 
+std::uint64_t DevicePlan::work_bytes(const Plan& plan, int batch_rows, const KvLayout& layout) {
+  return Buffers::bytes(plan, batch_rows) + Relay::bytes(relay_shapes(plan, layout));
+}
+
+Result<void> DevicePlan::plan_relay(const Plan& plan, cudaStream_t stream) {
+  const std::vector<RelayShape> shapes = relay_shapes(plan, layout_);
+  if (shapes.empty()) return {};
+  INLAY_TRY_ASSIGN(relay_, Relay::create(shapes, stream));
+  INLAY_TRY(check(cudaStreamSynchronize(stream), "work buffers"));
+  for (int set = 0; set < kRelaySets; ++set) relayed_[static_cast<std::size_t>(set)] = relayed(set);
+  return {};
+}
+
+/// The plain pass with other places to hand over.
+DevicePlan::PlannedPass DevicePlan::relayed(int set) const {
+  PlannedPass pass = plain_;
+  RelayPlace x;        // what all layers add to, as the last of them left it
+  RelayPlace latest;   // what the step before made
+  RelayPlace queries;  // of the layer
+  float2* rope = nullptr;
+  const auto read = [](MultiplyArgs& args, const RelayPlace& from) {
+    args.is_relayed = true;
+    args.x = from.floats;
+    args.quantised_x = from.quantised;
+  };
+  const auto write = [](MultiplyArgs& args, const RelayPlace& to) {
+    args.out = to.floats;
+    args.quantised_out = to.quantised;
+  };
+  for (std::size_t i = 0; i < pass.steps.size(); ++i) {
+    PlannedStep& step = pass.steps[i];
+    const RelayPlace own = relay_.place(set, i);
+    switch (step.kind) {
+      case StepKind::kEmbed:
+        step.embed.x = own.floats;
+        step.embed.quantised_x = own.quantised;
+        step.embed.rope = rope = own.rope;
+        step.embed.blank = relay_.begin(kRelaySets - 1 - set);
+        step.embed.blank_bytes = relay_.set_bytes();
+        x = own;
+        break;
+      case StepKind::kAttend:
+        step.attend.query = queries.floats;
+        step.attend.relay = queries.kv;
+        step.attend.out = own.floats;
+        step.attend.quantised_out = own.quantised;
+        break;
+      case StepKind::kQkv:
+        read(step.multiply, x);
+        write(step.multiply, own);
+        step.multiply.kv.relay = own.kv;
+        step.multiply.kv.rope = rope;
+        queries = own;
+        break;
+      case StepKind::kFeedForward:
+        read(step.multiply, x);
+        write(step.multiply, own);
+        break;
+      default:  // adds to x
+        read(step.multiply, latest);
+        write(step.multiply, own);
+        step.multiply.residual = x.floats;
+        x = own;
+        break;
+    }
+    latest = own;
+  }
+  read(pass.head, x);
+  return pass;
+}
+
 void DevicePlan::set_state(const PassState& state) {
-  for (PlannedStep& step : steps_) step.embed.state = step.multiply.kv.state = step.attend.state = state;
-  head_.kv.state = choose_.state = state;
+  for (PlannedPass* pass : {&plain_, &relayed_[0], &relayed_[1]}) {
+    for (PlannedStep& step : pass->steps) step.embed.state = step.multiply.kv.state = step.attend.state = state;
+    pass->head.kv.state = state;
+    pass->head.row_map = state.logit_rows;
+  }
+  choose_.state = state;
 }
 
 std::uint64_t DevicePlan::weight_bytes(int step) const {
   std::uint64_t bytes = 0;
   if (step >= 0 && (kind(step) == StepKind::kEmbed || kind(step) == StepKind::kAttend)) return bytes;
-  const MultiplyArgs& args = step < 0 ? head_ : steps_[static_cast<std::size_t>(step)].multiply;
+  const MultiplyArgs& args = step < 0 ? plain_.head : plain_.steps[static_cast<std::size_t>(step)].multiply;
   for (int i = 0; i < args.n_parts; ++i) {
     const DeviceMatrix& matrix = args.parts[static_cast<std::size_t>(i)].matrix;
     bytes += records_bytes(matrix.format, matrix.n_rows, matrix.n_cols);
@@ -281,7 +400,7 @@ std::uint64_t DevicePlan::weight_bytes(int step) const {
 
 std::uint64_t DevicePlan::read_bytes(int step, int position) const {
   if (step >= 0 && kind(step) == StepKind::kEmbed) {
-    const DeviceMatrix& table = steps_[static_cast<std::size_t>(step)].embed.table;
+    const DeviceMatrix& table = plain_.steps[static_cast<std::size_t>(step)].embed.table;
     return records_bytes(table.format, kPanelRows, table.n_cols) / kPanelRows;  // of one row
   }
   if (step >= 0 && kind(step) == StepKind::kAttend) {
@@ -290,15 +409,20 @@ std::uint64_t DevicePlan::read_bytes(int step, int position) const {
   return weight_bytes(step);
 }
 
+MultiplyArgs& DevicePlan::product(PlannedPass& pass, int step) {
+  return step < 0 ? pass.head : pass.steps[static_cast<std::size_t>(step)].multiply;
+}
+
 bool DevicePlan::set_shape(int step, int warps_of_group, int n_groups, int panels_of_group) {
-  MultiplyArgs& args = step < 0 ? head_ : steps_[static_cast<std::size_t>(step)].multiply;
-  if (n_groups * panels_of_group % panels_unit(args) != 0 || panels_of_group > 2 * warps_of_group) return false;
-  cuda::set_shape(args, warps_of_group, n_groups, panels_of_group);
+  if (n_groups * panels_of_group % panels_unit(product(plain_, step)) != 0) return false;
+  if (panels_of_group > 2 * warps_of_group) return false;
+  cuda::set_shape(product(plain_, step), warps_of_group, n_groups, panels_of_group);
+  if (!can_relay()) return true;
+  for (PlannedPass& pass : relayed_) cuda::set_shape(product(pass, step), warps_of_group, n_groups, panels_of_group);
   return true;
 }
 
-cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
-  PlannedStep& planned = steps_[static_cast<std::size_t>(step)];
+cudaError_t DevicePlan::launch_step(PlannedStep& planned, int n_rows, int head_size, cudaStream_t stream) {
   switch (planned.kind) {
     case StepKind::kEmbed:
       planned.embed.n_rows = n_rows;
@@ -307,12 +431,16 @@ cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
       planned.attend.n_rows = n_rows;
       if (const cudaError_t error = attend(planned.attend, stream); error != cudaSuccess) return error;
       if (planned.attention.words == nullptr) return cudaSuccess;
-      return quantise(planned.attend.out, nullptr, n_rows, planned.attend.n_heads * layout_.head_size,
-                      planned.attention, stream);
+      return quantise(planned.attend.out, nullptr, n_rows, planned.attend.n_heads * head_size, planned.attention,
+                      stream);
     default:
       planned.multiply.n_rows = n_rows;
       return multiply(planned.multiply, stream);
   }
+}
+
+cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
+  return launch_step(plain_.steps[static_cast<std::size_t>(step)], n_rows, layout_.head_size, stream);
 }
 
 cudaError_t DevicePlan::launch_body(int n_rows, cudaStream_t stream) {
@@ -324,9 +452,25 @@ cudaError_t DevicePlan::launch_body(int n_rows, cudaStream_t stream) {
 }
 
 cudaError_t DevicePlan::launch_head(int first, int n, cudaStream_t stream) {
-  head_.n_rows = n;
-  head_.row_map = head_.kv.state.logit_rows + first;
-  return multiply(head_, stream);
+  MultiplyArgs head = plain_.head;
+  head.n_rows = n;
+  head.row_map += first;
+  return multiply(head, stream);
+}
+
+cudaError_t DevicePlan::launch_relayed_body(int set, cudaStream_t stream) {
+  for (PlannedStep& step : relayed_[static_cast<std::size_t>(set)].steps) {
+    const cudaError_t error = launch_step(step, 1, layout_.head_size, stream);
+    if (error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+cudaError_t DevicePlan::launch_relayed_head(int set, bool is_joined, cudaStream_t stream) {
+  MultiplyArgs head = relayed_[static_cast<std::size_t>(set)].head;
+  head.n_rows = 1;
+  head.is_relayed = is_joined;
+  return multiply(head, stream);
 }
 
 cudaError_t DevicePlan::launch_choose(int n, cudaStream_t stream) {

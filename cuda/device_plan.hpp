@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "cuda/device_pool.hpp"
 #include "cuda/multiply.hpp"
 #include "cuda/pass_state.hpp"
+#include "cuda/relay.hpp"
 #include "cuda/step_attend.hpp"
 #include "cuda/step_choose.hpp"
 #include "cuda/step_embed.hpp"
@@ -54,11 +56,14 @@ class DevicePlan {
   static Result<DevicePlan> create(const Plan& plan, const ExecutorOptions& options, const KvLayout& layout,
                                    cudaStream_t stream);
 
+  /// Device memory besides weights.
+  static std::uint64_t work_bytes(const Plan& plan, int batch_rows, const KvLayout& layout);
+
   /// Tells the kernels where the state of a pass lies; before the first launch.
   void set_state(const PassState& state);
 
-  [[nodiscard]] int n_steps() const { return static_cast<int>(steps_.size()); }
-  [[nodiscard]] StepKind kind(int step) const { return steps_[static_cast<std::size_t>(step)].kind; }
+  [[nodiscard]] int n_steps() const { return static_cast<int>(plain_.steps.size()); }
+  [[nodiscard]] StepKind kind(int step) const { return plain_.steps[static_cast<std::size_t>(step)].kind; }
   /// Bytes of the matrices that the step, or the head (-1), multiplies with.
   [[nodiscard]] std::uint64_t weight_bytes(int step) const;
   /// Bytes of matrices and KV cache that one row at the position reads in the step, or in the head (-1).
@@ -70,6 +75,14 @@ class DevicePlan {
   cudaError_t launch_body(int n_rows, cudaStream_t stream);
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows.
   cudaError_t launch_head(int first, int n, cudaStream_t stream);
+
+  /// Whether there is a way for passes of one row in which steps hand over word by word (relay.hpp).
+  [[nodiscard]] bool can_relay() const { return !relay_.is_empty(); }
+  /// The same as launch_body and launch_head for one row. Passes take the sets in turn, whatever passes of other kinds
+  /// run between them, and nothing of one may start before all of the one before has ended.
+  cudaError_t launch_relayed_body(int set, cudaStream_t stream);
+  /// `is_joined`: right behind its body. Otherwise it waits for what was launched before.
+  cudaError_t launch_relayed_head(int set, bool is_joined, cudaStream_t stream);
 
   /// The tokens of the first n rows of logits: the highest ones, or as PassState::choices says.
   cudaError_t launch_choose(int n, cudaStream_t stream);
@@ -90,6 +103,15 @@ class DevicePlan {
     QuantisedRows attention;  // kAttend: quantised by a kernel of its own
   };
 
+  struct PlannedPass {
+    std::vector<PlannedStep> steps;
+    MultiplyArgs head;
+  };
+
+  static MultiplyArgs& product(PlannedPass& pass, int step);
+  Result<void> plan_relay(const Plan& plan, cudaStream_t stream);
+  [[nodiscard]] PlannedPass relayed(int set) const;
+  static cudaError_t launch_step(PlannedStep& step, int n_rows, int head_size, cudaStream_t stream);
   PlannedStep plan_step(const Plan& plan, std::size_t step) const;
   [[nodiscard]] MultiplyArgs plan_multiply(const Plan& plan, std::size_t step) const;
   /// What a step's output becomes for the step that reads it: quantised rows in `memory`, if it multiplies them with a
@@ -98,7 +120,7 @@ class DevicePlan {
     QuantisedRows rows;
     const float* norm = nullptr;
   };
-  [[nodiscard]] Handover hand_over(const Step* reader, const Memory& memory, int n_cols) const;
+  [[nodiscard]] Handover hand_over(const Plan& plan, const Step* reader, const Memory& memory, int n_cols) const;
 
   int batch_rows_ = 0;
   KvLayout layout_;
@@ -106,9 +128,10 @@ class DevicePlan {
   MultiplyLimits limits_;
   Weights weights_;
   Buffers buffers_;
-  std::vector<PlannedStep> steps_;
+  Relay relay_;
+  PlannedPass plain_;
+  std::array<PlannedPass, kRelaySets> relayed_;                   // if it can
   std::array<Format, 2> formats_ = {Format::kF32, Format::kF32};  // MultiplyArgs::formats
-  MultiplyArgs head_;
   ChooseArgs choose_;
   SampleArgs sample_;
 };

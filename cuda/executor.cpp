@@ -25,7 +25,7 @@ RowChoice row_choice(const Choice& choice) {
 }  // namespace
 
 std::uint64_t CudaExecutor::work_bytes(const Plan& plan, const ExecutorOptions& options) {
-  return Buffers::bytes(plan, options.batch_rows);
+  return DevicePlan::work_bytes(plan, options.batch_rows, KvMemory::layout_of(plan.spec, options.kv_format));
 }
 
 CudaExecutor::CudaExecutor(const Plan& plan, const ExecutorOptions& options)
@@ -70,7 +70,6 @@ PassState CudaExecutor::state() const {
   state.pages = page_table_.as<std::byte*>();
   state.n_chosen = n_chosen_.as<unsigned>();
   state.host_tokens = host_tokens_.as<std::int32_t>();
-  state.rope = device_.buffers().rope.as<float2>();
   return state;
 }
 
@@ -91,7 +90,6 @@ Result<void> CudaExecutor::reserve_pages(int n_pages) {
   uploaded_pages_.clear();
   device_.set_state(state());
   graphs_.clear();
-  choosing_.clear();
   return {};
 }
 
@@ -169,22 +167,41 @@ Result<void> CudaExecutor::upload(const RowBatch& batch, std::span<const Choice>
   return staging->copied.record(stream_.get());
 }
 
-Result<void> CudaExecutor::run_body(int n_rows) {
-  if (n_rows > kMostGraphRows) return check(device_.launch_body(n_rows, stream_.get()), "CUDA kernels");
-  auto found = graphs_.find(n_rows);
+/// Launches what `launch()` puts on the stream, as a graph that is kept for the next time.
+template <class Launch>
+Result<void> CudaExecutor::run_graph(const GraphKey& key, const Launch& launch) {
+  auto found = graphs_.find(key);
   if (found == graphs_.end()) {
     Graph graph;
-    INLAY_TRY(graph.capture(stream_.get(), [&] { return device_.launch_body(n_rows, stream_.get()); }));
-    found = graphs_.emplace(n_rows, std::move(graph)).first;
+    INLAY_TRY(graph.capture(stream_.get(), launch));
+    found = graphs_.emplace(key, std::move(graph)).first;
   }
   return found->second.launch(stream_.get());
 }
 
-Result<void> CudaExecutor::run_head(int n_logits, const StepOutput& output) {
+/// The set of places of a pass of so many rows that hands over word by word, or kNoSet.
+int CudaExecutor::relay_set(int n_rows) const { return n_rows == 1 && device_.can_relay() ? next_set_ : kNoSet; }
+
+/// After the launch of a pass with that set.
+void CudaExecutor::use_up(int set) {
+  if (set != kNoSet) next_set_ = (set + 1) % kRelaySets;
+}
+
+Result<void> CudaExecutor::run_body(int n_rows) {
+  if (n_rows > kMostGraphRows) return check(device_.launch_body(n_rows, stream_.get()), "CUDA kernels");
+  const int set = relay_set(n_rows);
+  return run_graph({n_rows, set, Ending::kNone}, [&] {
+    return set == kNoSet ? device_.launch_body(n_rows, stream_.get()) : device_.launch_relayed_body(set, stream_.get());
+  });
+}
+
+Result<void> CudaExecutor::run_head(int n_logits, int set, const StepOutput& output) {
   const std::size_t row_bytes = count(plan_.spec.vocab_size) * sizeof(float);
   for (int first = 0; first < n_logits; first += kLogitRows) {
     const int n = std::min(kLogitRows, n_logits - first);
-    INLAY_TRY(check(device_.launch_head(first, n, stream_.get()), "CUDA kernels"));
+    const cudaError_t launched = set == kNoSet ? device_.launch_head(first, n, stream_.get())
+                                               : device_.launch_relayed_head(set, false, stream_.get());
+    INLAY_TRY(check(launched, "CUDA kernels"));
     INLAY_TRY(check(cudaMemcpyAsync(host_logits_.as(), device_.buffers().logits.as(), count(n) * row_bytes,
                                     cudaMemcpyDeviceToHost, stream_.get()),
                     "CUDA logits"));
@@ -202,28 +219,30 @@ Result<void> CudaExecutor::forward(const RowBatch& batch, const StepOutput& outp
   INLAY_TRY(scope.status());
   latest_ = 0;
   INLAY_TRY(upload(batch, {}));
-  INLAY_TRY(run_body(static_cast<int>(batch.rows.size())));
-  INLAY_TRY(run_head(static_cast<int>(output.logits.size()), output));
+  const auto n_rows = static_cast<int>(batch.rows.size());
+  const int set = relay_set(n_rows);
+  INLAY_TRY(run_body(n_rows));
+  use_up(set);
+  INLAY_TRY(run_head(static_cast<int>(output.logits.size()), set, output));
   return check(cudaStreamSynchronize(stream_.get()), "CUDA pass");
 }
 
 Result<void> CudaExecutor::run_choosing(std::span<const Choice> choices) {
   const bool draws = std::any_of(choices.begin(), choices.end(),
                                  [](const Choice& choice) { return choice.sampling.temperature > 0.0F; });
-  const auto shape = std::pair(choices.size(), draws);
-  auto found = choosing_.find(shape);
-  if (found == choosing_.end()) {
-    Graph graph;
-    const auto n = static_cast<int>(choices.size());
-    INLAY_TRY(graph.capture(stream_.get(), [&] {
-      cudaError_t error = device_.launch_body(n, stream_.get());
-      if (error == cudaSuccess) error = device_.launch_head(0, n, stream_.get());
-      if (error != cudaSuccess) return error;
-      return draws ? device_.launch_sample(n, stream_.get()) : device_.launch_choose(n, stream_.get());
-    }));
-    found = choosing_.emplace(shape, std::move(graph)).first;
-  }
-  return found->second.launch(stream_.get());
+  const auto n = static_cast<int>(choices.size());
+  const int set = relay_set(n);
+  INLAY_TRY(run_graph({n, set, draws ? Ending::kDraw : Ending::kChoose}, [&] {
+    cudaError_t error =
+        set == kNoSet ? device_.launch_body(n, stream_.get()) : device_.launch_relayed_body(set, stream_.get());
+    if (error != cudaSuccess) return error;
+    error = set == kNoSet ? device_.launch_head(0, n, stream_.get())
+                          : device_.launch_relayed_head(set, true, stream_.get());
+    if (error != cudaSuccess) return error;
+    return draws ? device_.launch_sample(n, stream_.get()) : device_.launch_choose(n, stream_.get());
+  }));
+  use_up(set);
+  return {};
 }
 
 Result<PassId> CudaExecutor::start(const RowBatch& batch, std::span<const Choice> choices) {

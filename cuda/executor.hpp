@@ -8,7 +8,7 @@
 #include <map>
 #include <memory>
 #include <span>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "cuda/device_plan.hpp"
@@ -57,9 +57,17 @@ class CudaExecutor final : public Executor {
   Result<Staging*> next_staging();
   Result<void> upload(const RowBatch& batch, std::span<const Choice> choices);
   Result<bool> upload_pages(const RowBatch& batch, Staging& staging);
+  /// What stands behind the body of a pass in a graph: the head and the choice of a token.
+  enum class Ending : std::uint8_t { kNone, kChoose, kDraw };
+  static constexpr int kNoSet = -1;
+  using GraphKey = std::tuple<int, int, Ending>;  // rows, set of places of a relay or kNoSet
+  template <class Launch>
+  Result<void> run_graph(const GraphKey& key, const Launch& launch);
+  [[nodiscard]] int relay_set(int n_rows) const;
+  void use_up(int set);
   Result<void> run_body(int n_rows);
   Result<void> run_choosing(std::span<const Choice> choices);
-  Result<void> run_head(int n_logits, const StepOutput& output);
+  Result<void> run_head(int n_logits, int set, const StepOutput& output);
   // Of `profile` (executor_profile.cpp):
   Result<void> run_step(int step);
   [[nodiscard]] std::vector<StepProfile> describe_steps(int position) const;
@@ -78,9 +86,8 @@ class CudaExecutor final : public Executor {
   std::vector<std::byte*> uploaded_pages_;  // what page_table_ holds
   std::vector<std::byte*> pages_;           // of the pass
   std::vector<std::int32_t> first_pages_;   // of the pass's sequences
-  std::map<int, Graph> graphs_;             // of the body, by the number of rows
-  /// Whole passes over rows that want tokens, by their number and whether any is drawn.
-  std::map<std::pair<std::size_t, bool>, Graph> choosing_;
+  std::map<GraphKey, Graph> graphs_;
+  int next_set_ = 0;  // of the places of a relay (relay.hpp)
   PassId n_started_ = 0;
   PassId latest_ = 0;                    // the pass started last, if no other has run since
   std::array<Event, kChoiceRing> done_;  // of the passes started

@@ -11,6 +11,7 @@
 
 #include <type_traits>
 
+#include "cuda/arrival.cuh"
 #include "cuda/granule.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/record.hpp"
@@ -42,6 +43,33 @@ struct LaneColumns {
         }
       }
     }
+  }
+
+  /// From a row of floats that may not be there yet (arrival.cuh); otherwise as `load`.
+  __device__ __forceinline__ void load_strong(const Lane<kTokens>& lane, const float* row, int n_left) {
+    for_each(lane, [&](int col, float(&to)[kElements]) {
+      if constexpr (kElements == 2) {
+        float2 two = {};
+        if (col < n_left) load_words(two, row + col);
+        to[0] = two.x, to[1] = two.y;
+      } else {
+        to[0] = 0.0F;
+        if (col < n_left) load_word(to[0], row + col);
+      }
+    });
+  }
+  /// Whether there is a column that is not.
+  [[nodiscard]] __device__ __forceinline__ bool has_absent() const {
+    bool is_any = false;
+#pragma unroll
+    for (int j = 0; j < kClasses; ++j)
+#pragma unroll
+      for (int i = 0; i < kOfClass; ++i)
+#pragma unroll
+        for (int h = 0; h < kHalves; ++h)
+#pragma unroll
+          for (int e = 0; e < kElements; ++e) is_any |= is_absent(v[j][i][h][e]);
+    return is_any;
   }
 
   /// From a row of floats, of which `n_left` are there from the record on.

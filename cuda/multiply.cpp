@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kMostPanels = 8;  // of a group: their sums are kept in shared memory
 constexpr int kSoonDone = 64;   // records for each processor
+constexpr int kMostStaged = 4;  // records of a warp whose columns are in shared memory together
 constexpr int kMostSlots = 3;   // of a warp, if it cannot hold all of its records at once
 
 /// Of a block's records on their way: what is more comes when the first are done. So that blocks of the next kernel
@@ -30,24 +31,30 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
     return offset;
   };
   int of_warp = 0;
+  bool is_of_integers = false;
   for (int i = 0; i < args.n_parts; ++i) {
     const DeviceMatrix& matrix = args.parts[static_cast<std::size_t>(i)].matrix;
     layout.slot_bytes = std::max(layout.slot_bytes, record_info(matrix.format).slot_bytes);
+    is_of_integers |= record_info(matrix.format).input == InputKind::kInt8;
     of_warp = std::max(of_warp, (matrix.n_records + shape.warps_of_group - 1) / shape.warps_of_group);
   }
   layout.n_fours = (shape.warps_of_group + 3) / 4;
   layout.warp_stride = 4 * (tokens == 1 ? layout.n_fours | 1 : layout.n_fours);
-  layout.partial = take(kFloat * shape.n_panels() * tokens * kPanelRows * layout.warp_stride);
-  if (tokens == 1 && of_warp == 1) {
-    layout.apart = take(kFloat * shape.n_warps() * shape.panels_of_group * kClasses * kPanelRows);
-  }
   layout.squares = take(kFloat * tokens * layout.warp_stride);
+  if (tokens == 1 && of_warp == 1) {
+    layout.apart = take(shape.n_warps() * shape.panels_of_group * kApartBytes);
+  } else {
+    layout.partial = take(kFloat * shape.n_panels() * tokens * kPanelRows * layout.warp_stride);
+  }
   const int n_outputs = shape.n_panels() / (args.epilogue == Epilogue::kGated ? 2 : 1) * tokens * kPanelRows;
   const int n_threads = shape.n_warps() * kWarp;
   layout.n_places = (std::min(n_outputs, n_threads) + kWarp - 1) / kWarp * kWarp;
   layout.n_rounds = (n_outputs + n_threads - 1) / n_threads;
   layout.places = take(layout.n_places * static_cast<int>(sizeof(OutputPlace)));
-  layout.scratch = take(shape.n_warps() * kScratchBytes);
+  if (tokens == 1 && is_of_integers) {
+    layout.n_staged = std::min(of_warp, kMostStaged);
+    layout.staged = take(shape.n_warps() * layout.n_staged * kStagedBytes);
+  }
   of_warp *= shape.panels_of_group;
   const int room = std::min(kMostRecordBytes, args.limits.shared_bytes - layout.bytes);
   const int fit = std::max(1, room / (shape.n_warps() * layout.slot_bytes));
@@ -158,6 +165,7 @@ cudaError_t prepare_multiply(const MultiplyArgs& args) {
 
 cudaError_t multiply(MultiplyArgs args, cudaStream_t stream) {
   args.inverse_n_cols = 1.0F / static_cast<float>(args.n_cols);
+  if (args.residual == nullptr) args.residual = args.out;
   if (args.epilogue == Epilogue::kQkv) args.kv.inverse_head_size = 1.0F / static_cast<float>(args.kv.layout.head_size);
   int tokens = args.n_rows == 1 ? 1 : args.n_rows <= 4 ? 4 : 8;
   MultiplyKernel kernel = kernel_of(args, tokens);

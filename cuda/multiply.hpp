@@ -14,7 +14,7 @@ namespace inlay::cuda {
 
 enum class Epilogue : std::uint8_t {
   kStore,  // out = y
-  kAdd,    // out += y
+  kAdd,    // out = residual + y
   kGated,  // out = silu(y of part 0), the one Activation there is, * (y of part 1)
   kQkv,    // part 0 rotated: out; part 1 rotated and part 2: into the KV pages
 };
@@ -31,6 +31,8 @@ struct KvStore {
   PassState state;
   KvLayout layout;
   int layer = 0;
+  std::byte* relay = nullptr;      // [2][n_kv_heads][row_bytes] the row again, for a step that does not wait; or null
+  const float2* rope = nullptr;    // [n_rows, n_pairs] cosine and sine of the rows' positions (EmbedArgs)
   int n_pairs = 0;                 // of a head that are rotated; they are neighbours (weights.hpp)
   float inverse_head_size = 0.0F;  // set by multiply
 };
@@ -67,11 +69,14 @@ struct MultiplyArgs {
   QuantisedRows quantised_x;    // the same times the norm's weights: what the others are multiplied with
   const float* norm = nullptr;  // [n_cols]: x is normalised first; or null
   const int* row_map = nullptr;  // rows of x to take instead of 0, 1, 2 ...; or null
+  // Of one row: it does not wait for the kernels before, but for what they hand over word by word (arrival.cuh).
+  bool is_relayed = false;
   float epsilon = 0.0F;
   float inverse_n_cols = 0.0F;  // set by multiply
   int n_rows = 0;
   int n_cols = 0;
-  float* out = nullptr;  // [n_rows, out_stride]
+  float* out = nullptr;             // [n_rows, out_stride], or null for nothing but quantised_out
+  const float* residual = nullptr;  // the same, of kAdd: what is added
   int out_stride = 0;
   // The output times the weights of the norm that follows it, if it is for a quantised matrix. Blocks then have an even
   // number of panels, and the output a multiple of 32 rows.

@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "cuda/arrival.cuh"
 #include "cuda/async_copy.cuh"
 #include "cuda/dependent.cuh"
 #include "cuda/multiply_kernels.hpp"
@@ -116,8 +117,8 @@ class RecordStream {
 /// Where the sums of a warp go, panel after panel.
 ///
 /// The lanes of a token among several have the sums of a record. Those of a single token have what belongs to their
-/// classes (lane.cuh). Where a warp has one record of a row, they keep it apart and add it up in the end, which takes
-/// fewer instructions than joining it at once.
+/// classes (lane.cuh). Where a warp has one record of a row, they keep it apart, and whoever makes an output adds it up
+/// (WarpSums).
 template <int kTokens>
 class SumStore {
  public:
@@ -128,15 +129,13 @@ class SumStore {
   __device__ __forceinline__ SumStore(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                       unsigned char* shared)
       : layout_(layout),
-        partial_(reinterpret_cast<float*>(shared + layout.partial) + task.share +
-                 task.group * args.shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride) {
+        panel_floats_(is_apart(layout) ? kApartFloats : kTokens * kPanelRows * layout.warp_stride) {
     if (is_apart(layout)) {
-      panel_floats_ = kApartFloats;
       sums_ = reinterpret_cast<float*>(shared + layout.apart) +
               warp_of_block() * args.shape.panels_of_group * kApartFloats + lane_of_warp();
     } else {
-      panel_floats_ = kTokens * kPanelRows * layout.warp_stride;
-      sums_ = partial_;
+      sums_ = reinterpret_cast<float*>(shared + layout.partial) + task.share +
+              task.group * args.shape.panels_of_group * panel_floats_;
     }
     panels_floats_ = task.n_panels * panel_floats_;
   }
@@ -170,34 +169,21 @@ class SumStore {
   /// After all panels of a record.
   __device__ __forceinline__ void go_on() { sums_ -= panels_floats_; }
 
-  /// After the last record. Adds up what was kept apart.
-  __device__ __forceinline__ void finish(int n_panels) {
-    if (!is_apart(layout_)) return;
-    __syncwarp();
-    const int lane = lane_of_warp();
-    const auto* entry = reinterpret_cast<const float4*>(sums_ - lane) + lane;
-    float* to = partial_ + lane * layout_.warp_stride;
-    const int step = kWarp * layout_.warp_stride;
-#pragma unroll 1
-    for (; n_panels > 0; n_panels -= kWarp / kPanelRows) {
-      if (lane < n_panels * kPanelRows) {
-        const float4 classes = *entry;
-        *to = sum_of_classes(classes.x, classes.y, classes.z, classes.w);
-      }
-      entry += kWarp;
-      to += step;
-    }
-  }
-
  private:
-  static constexpr int kApartFloats = kClasses * kPanelRows;
+  static constexpr int kApartFloats = kApartBytes / static_cast<int>(sizeof(float));
 
   const SharedLayout& layout_;
-  float* partial_;  // of the first panel, row after row
-  float* sums_;     // of the present panel
+  float* sums_;  // of the present panel
   int panel_floats_;
   int panels_floats_;
 };
+
+/// The sum of what lanes 8 p + s have, in all of them.
+__device__ __forceinline__ float sum_of_steps(float sum) {
+#pragma unroll
+  for (int offset = 1; offset < kSteps; offset *= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+  return sum;
+}
 
 /// The row of the input for a token of the block. Tokens that are not there have the last one.
 template <int kTokens>
@@ -214,21 +200,30 @@ class FloatInput {
   using Weights = FloatLaneWeights<Format>;
   using Operand = FloatOperand<Format, kTokens>;
 
-  __device__ __forceinline__ FloatInput(const MultiplyArgs& args, const Lane<kTokens>& lane, int first_record)
-      : args_(args), lane_(lane), record_(first_record) {}
-  __device__ __forceinline__ void call_next(unsigned char* /*scratch*/) const {}
+  __device__ __forceinline__ FloatInput(const MultiplyArgs& args, const Lane<kTokens>& lane, const WarpTask& task,
+                                        const SharedLayout& /*layout*/, unsigned char* /*shared*/)
+      : args_(args), lane_(lane), record_(task.begin) {}
 
   __device__ __forceinline__ Operand take() {
     const int record = record_++;
+    const int first = record * Record<Format>::kColumns;
+    const int n_left = args_.n_cols - first;
     Operand operand;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
       const int row = input_row<kTokens>(args_, n * kTileTokens + lane_.input_token());
+      const float* from = args_.x + static_cast<std::size_t>(row) * static_cast<std::size_t>(args_.n_cols) + first;
       Columns x;
-      load(x, args_.x + static_cast<std::size_t>(row) * static_cast<std::size_t>(args_.n_cols), record);
+      if constexpr (kTokens == 1) {
+        do {
+          x.load_strong(lane_, from, n_left);
+        } while (args_.is_relayed && __any_sync(kAllLanes, x.has_absent()));
+      } else {
+        x.load(lane_, from, n_left);
+      }
       if (args_.norm != nullptr) {
         Columns norm;
-        load(norm, args_.norm, record);
+        norm.load(lane_, args_.norm + first, n_left);
         normalise(x, norm, squares_[n]);
       }
       operand.set(lane_, n, x);
@@ -252,10 +247,6 @@ class FloatInput {
  private:
   static constexpr int kTiles = Lane<kTokens>::kTiles;
 
-  __device__ __forceinline__ void load(Columns& to, const float* row, int record) {
-    const int first = record * Record<Format>::kColumns;
-    to.load(lane_, row + first, args_.n_cols - first);
-  }
   static __device__ __forceinline__ void normalise(Columns& columns, const Columns& norm,
                                                    float (&squares)[Columns::kClasses]) {
 #pragma unroll
@@ -285,28 +276,31 @@ class QuantisedInput {
   using Weights = PreparedWeights<Format, kTokens>;
   using Operand = QuantisedOperand<Format, kTokens>;
 
-  __device__ __forceinline__ QuantisedInput(const MultiplyArgs& args, const Lane<kTokens>& lane, int first_record)
+  __device__ __forceinline__ QuantisedInput(const MultiplyArgs& args, const Lane<kTokens>& lane, const WarpTask& task,
+                                            const SharedLayout& /*layout*/, unsigned char* /*shared*/)
       : args_(args), lane_(lane) {
     const QuantisedRows& x = args.quantised_x;
+    const int first_step = task.begin * kSteps;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
       const auto row_of = [&](int token) { return input_row<kTokens>(args, n * kTileTokens + token); };
-      places_[n] =
-          QuantisedPlace<kTokens>(lane, x, row_of(lane.input_token()), row_of(lane.token()), first_record * kSteps);
+      places_[n] = QuantisedPlace<kTokens>(lane, row_of(lane.input_token()) * x.n_steps + first_step,
+                                           row_of(lane.token()) * x.n_steps + first_step);
       // Lane 8 p + s reads step s of token p.
-      squares_from_[n] = (row_of(static_cast<int>(lane.lane / kSteps)) * x.n_steps + first_record * kSteps) +
-                         static_cast<int>(lane.lane % kSteps);
+      squares_from_[n] =
+          row_of(static_cast<int>(lane.lane / kSteps)) * x.n_steps + first_step + static_cast<int>(lane.lane % kSteps);
       pin(places_[n].words), pin(places_[n].sums), pin(squares_from_[n]);
     }
   }
 
   /// Of the next record.
   __device__ __forceinline__ Operand take() {
+    const QuantisedRows& x = args_.quantised_x;
     Operand operand;
-    operand.load(lane_, args_.quantised_x, places_);
+    operand.load(lane_, x.words, x.sums, places_);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
-      if (args_.norm != nullptr) squares_[n] += args_.quantised_x.sums[squares_from_[n]].squares;
+      if (args_.norm != nullptr) squares_[n] += x.sums[squares_from_[n]].squares;
       places_[n].words += kSteps * kStepBytes;
       places_[n].sums += kSteps;
       squares_from_[n] += kSteps;
@@ -314,29 +308,10 @@ class QuantisedInput {
     return operand;
   }
 
-  /// Brings the next record's columns of a single token near, by copying a piece of each of their sectors of 32 bytes
-  /// to 512 bytes that nobody reads.
-  __device__ __forceinline__ void call_next(unsigned char* scratch) const {
-    if constexpr (kTokens == 1) {
-      constexpr unsigned kSector = 32;
-      constexpr unsigned kOfWords = kSteps * kStepBytes / kSector;
-      constexpr unsigned kOfSums = kSteps * sizeof(StepSums) / kSector;
-      const QuantisedRows& x = args_.quantised_x;
-      const int step = squares_from_[0] - static_cast<int>(lane_.lane % kSteps);
-      const std::byte* from = x.words + static_cast<std::size_t>(step) * kStepBytes + lane_.lane * kSector;
-      if (lane_.lane >= kOfWords) {
-        from = reinterpret_cast<const std::byte*>(x.sums + step) + (lane_.lane - kOfWords) * kSector;
-      }
-      if (lane_.lane < kOfWords + kOfSums) copy_async<16, true>(scratch + lane_.lane * 16, from);
-    }
-  }
-
   __device__ __forceinline__ void store_squares(float* to, int stride) const {
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
-      float sum = squares_[n];
-#pragma unroll
-      for (int offset = 1; offset < kSteps; offset *= 2) sum += __shfl_xor_sync(kAllLanes, sum, offset);
+      const float sum = sum_of_steps(squares_[n]);
       const int token = n * kTileTokens + static_cast<int>(lane_.lane / kSteps);
       if (lane_.lane % kSteps == 0 && token < kTokens) to[token * stride] = sum;
     }
@@ -351,9 +326,105 @@ class QuantisedInput {
   float squares_[kTiles] = {};
 };
 
+/// The same for a single token. The columns of several records come at once, to shared memory.
+template <class Format>
+class StagedInput {
+ public:
+  using Weights = PreparedWeights<Format, 1>;
+  using Operand = QuantisedOperand<Format, 1>;
+
+  __device__ __forceinline__ StagedInput(const MultiplyArgs& args, const Lane<1>& lane, const WarpTask& task,
+                                         const SharedLayout& layout, unsigned char* shared)
+      : args_(args),
+        lane_(lane),
+        staged_(shared + layout.staged + warp_of_block() * layout.n_staged * kStagedBytes),
+        n_staged_(layout.n_staged),
+        n_records_(task.end - task.begin) {
+    const QuantisedRows& x = args.quantised_x;
+    const int first_step = input_row<1>(args, 0) * x.n_steps + task.begin * kSteps;
+    words_ = x.words + static_cast<std::size_t>(first_step) * kStepBytes + lane.lane * 16;
+    sums_ = x.sums + first_step + lane.lane % kSteps;
+    // Of the lane's words and of its sums: records that have columns there. The others have zeros.
+    const int n_left = args.n_cols / kStepOfInput - task.begin * kSteps + kSteps - 1;
+    n_words_ = (n_left - static_cast<int>(lane.lane) / kVectorsOfStep) / kSteps;
+    n_sums_ = lane.lane < kSteps ? (n_left - static_cast<int>(lane.lane)) / kSteps : 0;
+  }
+
+  __device__ __forceinline__ Operand take() {
+    if (n_ready_ == 0) stage();
+    --n_ready_;
+    const auto* sums = reinterpret_cast<const StepSums*>(next_ + kSteps * kStepBytes);
+    const QuantisedPlace<1> place[1] = {QuantisedPlace<1>(lane_, 0, 0)};
+    Operand operand;
+    operand.load(lane_, next_, sums, place);
+    if (args_.norm != nullptr) squares_ += sums[lane_.lane % kSteps].squares;
+    next_ += kStagedBytes;
+    return operand;
+  }
+
+  __device__ __forceinline__ void store_squares(float* to, int /*stride*/) const {
+    const float sum = sum_of_steps(squares_);
+    if (lane_.lane == 0) *to = sum;
+  }
+
+ private:
+  static constexpr int kAtOnce = 2;         // records
+  static constexpr int kVectorsOfStep = 4;  // of words
+  static_assert(kSteps * kVectorsOfStep == kWarp);
+
+  /// As many records as there is room for. Returns when they are there.
+  __device__ __forceinline__ void stage() {
+    next_ = staged_;
+    n_ready_ = min(n_records_, n_staged_);
+    __syncwarp();  // the lanes have read what was here
+#pragma unroll 1
+    for (int n = 0; n < n_ready_; n += kAtOnce) {
+      uint4 words[kAtOnce] = {};
+      uint4 sums[kAtOnce] = {};
+      bool is_waiting = false;
+      do {
+        is_waiting = false;
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) {
+          if (n + i >= n_ready_) break;
+          if (n + i < n_words_) load_words(words[i], words_ + i * kSteps * kStepBytes);
+          if (n + i < n_sums_) load_words(sums[i], sums_ + i * kSteps);
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) is_waiting |= is_absent(words[i]) || is_absent(sums[i]);
+      } while (args_.is_relayed && __any_sync(kAllLanes, is_waiting));
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (n + i >= n_ready_) break;
+        auto* at = reinterpret_cast<uint4*>(staged_ + (n + i) * kStagedBytes);
+        at[lane_.lane] = words[i];
+        if (lane_.lane < kSteps) at[kWarp + lane_.lane] = sums[i];
+      }
+      words_ += kAtOnce * kSteps * kStepBytes;
+      sums_ += kAtOnce * kSteps;
+    }
+    n_records_ -= n_ready_, n_words_ -= n_ready_, n_sums_ -= n_ready_;
+    __syncwarp();
+  }
+
+  const MultiplyArgs& args_;
+  const Lane<1>& lane_;
+  unsigned char* staged_;
+  const unsigned char* next_ = nullptr;  // of the records that are there
+  int n_ready_ = 0;
+  int n_staged_;            // that there is room for
+  const std::byte* words_;  // of the others, with the lane's place
+  const StepSums* sums_;
+  int n_records_;
+  int n_words_;
+  int n_sums_;
+  float squares_ = 0.0F;
+};
+
 template <class Format, int kTokens>
-using InputOf =
-    std::conditional_t<Format::block_weights == 1, FloatInput<Format, kTokens>, QuantisedInput<Format, kTokens>>;
+using InputOf = std::conditional_t<
+    Format::block_weights == 1, FloatInput<Format, kTokens>,
+    std::conditional_t<kTokens == 1, StagedInput<Format>, QuantisedInput<Format, kTokens>>>;
 
 /// Calls for the norm's weights of the warp's columns, which come from far away.
 __device__ __forceinline__ void prefetch_norm(const MultiplyArgs& args, int begin, int end) {
@@ -368,18 +439,30 @@ template <int kTokens>
 __device__ __forceinline__ void clear_sums(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                            unsigned char* shared) {
   const int n_warps = args.shape.warps_of_group;
-  const auto clear = [&](float* sums, int n, bool with_own) {
+  const auto clear = [&](float* sums, int n) {
 #pragma unroll 1
-    for (int warp = with_own ? task.share : task.share + n_warps; warp < 4 * layout.n_fours; warp += n_warps) {
+    for (int warp = task.share; warp < 4 * layout.n_fours; warp += n_warps) {
 #pragma unroll 1
       for (int i = lane_of_warp(); i < n; i += kWarp) sums[i * layout.warp_stride + warp] = 0.0F;
     }
   };
-  const int n_sums = args.shape.panels_of_group * kTokens;
-  clear(reinterpret_cast<float*>(shared + layout.partial) + task.group * n_sums * kPanelRows * layout.warp_stride,
-        n_sums * kPanelRows, !SumStore<kTokens>::is_apart(layout) || task.n_records() == 0);
-  if (task.group == 0) clear(reinterpret_cast<float*>(shared + layout.squares), kTokens, true);
+  const int n_panels = args.shape.panels_of_group;
+  if (!SumStore<kTokens>::is_apart(layout)) {
+    const int n_sums = n_panels * kTokens * kPanelRows;
+    clear(reinterpret_cast<float*>(shared + layout.partial) + task.group * n_sums * layout.warp_stride, n_sums);
+  } else if (task.n_records() == 0) {
+    auto* own = reinterpret_cast<float4*>(shared + layout.apart + warp_of_block() * n_panels * kApartBytes);
+    for (int i = lane_of_warp(); i < n_panels * kPanelRows; i += kWarp) own[i] = {};
+  }
+  if (task.group == 0) clear(reinterpret_cast<float*>(shared + layout.squares), kTokens);
   __syncwarp();
+}
+
+/// Waits until the input may be read, and calls for what the outputs need besides.
+template <int kTokens>
+__device__ __forceinline__ void begin_input(const MultiplyArgs& args, OutputPlace* place) {
+  if (kTokens > 1 || !args.is_relayed) wait_for_previous_kernel();
+  if (place != nullptr) fetch_input<kTokens>(args, *place);
 }
 
 /// The sums of the warp's panels over its records, which are on their way before the kernel waits for its input. `place`
@@ -393,7 +476,7 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
     prefetch_norm(args, task.begin * Record<Format>::kColumns, task.end * Record<Format>::kColumns);
   }
   using Input = InputOf<Format, kTokens>;
-  Input input(args, lane, task.begin);
+  Input input(args, lane, task, layout, shared);
   SumStore<kTokens> sums(args, task, layout, shared);
   typename Input::Operand operand;
   bool waits = true;  // for the kernel before
@@ -405,11 +488,9 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
     if (panel == 0) {
       if (waits) {
         weights.settle();
-        wait_for_previous_kernel();
+        begin_input<kTokens>(args, place);
       }
       operand = input.take();
-      if (n_left > task.n_panels) input.call_next(shared + layout.scratch + warp_of_block() * kScratchBytes);
-      if (waits && place != nullptr) fetch_input(args, *place);
       waits = false;
     }
     RowPair results[Lane<kTokens>::kTiles];
@@ -420,16 +501,11 @@ __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTas
       sums.go_on();
     }
   }
-  if (waits) {
-    wait_for_previous_kernel();
-    if (place != nullptr) fetch_input(args, *place);
-  } else {
-    sums.finish(task.n_panels);
-  }
-  if (args.norm != nullptr && task.group == 0) {
+  if (waits) begin_input<kTokens>(args, place);
+  if (__any_sync(kAllLanes, args.norm != nullptr && task.group == 0)) {
     input.store_squares(reinterpret_cast<float*>(shared + layout.squares) + task.share, layout.warp_stride);
   }
-  wait_for_copies();
+  if constexpr (kTokens > 1) wait_for_copies();
 }
 
 template <int kTokens, class... Formats>
@@ -440,9 +516,11 @@ __global__ void __maxnreg__(kRegisters)
   const WarpTask task = task_of_warp(args);
   OutputPlace* place = nullptr;
   // Whole warps have an output, or none.
-  if (static_cast<int>(threadIdx.x) < layout.n_places) {
+  // The vote tells the compiler that a warp's lanes go the same way: without that, it adds a branch to every shuffle.
+  const bool has_output = __any_sync(kAllLanes, static_cast<int>(threadIdx.x) < layout.n_places);
+  if (has_output) {
     place = reinterpret_cast<OutputPlace*>(shared + layout.places) + threadIdx.x;
-    *place = find_output<kTokens>(args, layout, 0);
+    *place = find_output<kTokens>(args, layout, shared, 0);
   }
   clear_sums<kTokens>(args, task, layout, shared);
   const auto run = [&]<class Format>() { run_warp<kTokens, Format>(args, task, layout, shared, place); };
@@ -451,15 +529,19 @@ __global__ void __maxnreg__(kRegisters)
   } else {
     ((Formats::format == task.part->matrix.format ? run.template operator()<Formats>() : void()), ...);
   }
+  OutputPlace y;
+  if (has_output) y = *place;
   __syncthreads();
-  if (place != nullptr) finish_output<kTokens>(args, layout, shared, *place);
+  if (has_output) finish_output<kTokens>(args, layout, y);
   if constexpr (kTokens > 1) {  // a single token has a thread for each output
     for (int round = 1; round < layout.n_rounds; ++round) {
-      *place = find_output<kTokens>(args, layout, round);
-      fetch_input(args, *place);
+      *place = find_output<kTokens>(args, layout, shared, round);
+      fetch_input<kTokens>(args, *place);
       wait_for_copies();
-      finish_output<kTokens>(args, layout, shared, *place);
+      finish_output<kTokens>(args, layout, *place);
     }
+  } else {
+    wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
   }
 }
 

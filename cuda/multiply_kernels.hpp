@@ -5,19 +5,25 @@
 
 namespace inlay::cuda {
 
-inline constexpr int kMostWarps = 16;      // of a block
-inline constexpr int kScratchBytes = 512;  // of a warp
+inline constexpr int kMostWarps = 16;  // of a block
+
+/// Activations of a record in shared memory: words, then sums (activations.hpp).
+inline constexpr int kStagedBytes = kRecordColumns / kStepOfInput * (kStepBytes + static_cast<int>(sizeof(StepSums)));
+
+/// Bytes of the classes' sums of a panel and a warp (SumStore).
+inline constexpr int kApartBytes = kPanelRows * kClasses * static_cast<int>(sizeof(float));
 
 /// Where the block keeps what in dynamic shared memory, in bytes.
 struct SharedLayout {
-  int partial = 0;      // float [panel of the block][token][row][warp_stride]
+  int partial = 0;      // float [panel of the block][token][row][warp_stride], if `apart` is 0
   int warp_stride = 0;  // of a single token an odd number of fours: of eight neighbours no two are in the same banks
   int n_fours = 0;      // of warps, filled up with zeros
-  int apart = 0;        // of a single token: float [warp][panel of the group][row][class] (SumStore); or 0
+  int apart = 0;        // of a single token: float [warp][panel of the group][row][class] (SumStore), or 0
   int squares = 0;      // float [token][warp_stride] of the first group, of a normalised input
   int places = 0;       // OutputPlace [threads with an output]
   int n_places = 0;
-  int scratch = 0;   // [warp][kScratchBytes]
+  int staged = 0;    // of a single token of integers: [warp][n_staged][kStagedBytes] (StagedInput)
+  int n_staged = 0;  // records
   int n_rounds = 1;  // in which the threads make the outputs
   int slots = 0;     // [warp][n_slots] of records on their way (RecordStream)
   int slot_bytes = 0;
@@ -28,19 +34,22 @@ struct SharedLayout {
 /// All that an output of a thread needs to know besides the product, most of it found out before the kernel's input is
 /// there. It waits in shared memory. Pointers are null where there is nothing to do.
 struct alignas(16) OutputPlace {
-  int sums = 0;     // of the row of the panel, for the token: bytes of shared memory
+  int sums = 0;     // of the row of the panel, for the token: address in shared memory
   int squares = 0;  // of the token: the same
   float bias = 0.0F;
   float second_bias = 0.0F;       // of a gate's other part
   float* out = nullptr;           // the output
-  std::byte* bytes = nullptr;     // its quantised parts (byte_of_lane)
+  std::byte* word = nullptr;      // of its quantised parts (word_of_lane)
   StepSums* step_sums = nullptr;  // those of its step
   std::byte* kv = nullptr;        // kQkv: the position's head in the cache
+  std::byte* kv_relay = nullptr;  // kQkv: KvStore::relay
+  const float* residual = nullptr;
   const float2* angle = nullptr;  // kQkv: of the pair
   float next_norm = 1.0F;
   int col = 0;  // kQkv: of the head
-  // What the kernels before have left, copied there when it is known (fetch_input).
+  // What the kernels before have left, put there when it is known (fetch_input).
   float old = 0.0F;            // kAdd: what is added to
+  int n_warps = 0;             // whose sums are added up
   float2 turn = {1.0F, 0.0F};  // kQkv: cosine and sine of the angle
 };
 

@@ -3,6 +3,7 @@
 
 #include <cuda_fp16.h>
 
+#include "cuda/arrival.cuh"
 #include "cuda/async_copy.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/multiply_kernels.hpp"
@@ -11,29 +12,65 @@
 
 namespace inlay::cuda {
 
-/// The sum of what the warps of a group have, filled up with zeros to so many fours.
-__device__ __forceinline__ float sum_of_warps(const unsigned char* shared, int n_fours) {
-  const auto* fours = reinterpret_cast<const float4*>(shared);
-  float sum = 0.0F;
+namespace detail {
+
+__device__ __forceinline__ void load_shared(float4& v, int address) {
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+}
+__device__ __forceinline__ float sum_of(const float4& v) { return sum_of_classes(v.x, v.y, v.z, v.w); }
+
+}  // namespace detail
+
+/// The sum of what the warps of a group have, at an address of shared memory. They are added in fours, (0 + 1) + (2 + 3),
+/// filled up with zeros. All loads come first, so that they wait together.
+__device__ __forceinline__ float sum_of_warps(int address, int n_warps) {
+  float4 fours[kMostWarps / 4] = {};
 #pragma unroll
   for (int i = 0; i < kMostWarps / 4; ++i) {
-    if (i >= n_fours) break;
-    const float4 four = fours[i];
-    sum += (four.x + four.y) + (four.z + four.w);
+    if (4 * i < n_warps) detail::load_shared(fours[i], address + 16 * i);
+  }
+  float sum = 0.0F;
+#pragma unroll
+  for (const float4& four : fours) sum += detail::sum_of(four);
+  return sum;
+}
+
+/// The same where they have classes apart, so many bytes from a warp to the next.
+__device__ __forceinline__ float sum_of_classes_apart(int address, int n_warps, int stride) {
+  constexpr int kAtOnce = 8;
+  float sum = 0.0F;
+#pragma unroll 1
+  for (; n_warps > 0; n_warps -= kAtOnce) {
+    float4 classes[kAtOnce] = {};
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i, address += stride) {
+      if (i < n_warps) detail::load_shared(classes[i], address);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; i += 4) {
+      sum += sum_of_classes(detail::sum_of(classes[i]), detail::sum_of(classes[i + 1]), detail::sum_of(classes[i + 2]),
+                            detail::sum_of(classes[i + 3]));
+    }
   }
   return sum;
 }
 
 /// The output that a thread of the block makes in round `round`. Reads only what no kernel of the layer writes.
 template <int kTokens>
-__device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, const SharedLayout& layout, int round) {
+__device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, const SharedLayout& layout,
+                                                   unsigned char* shared, int round) {
   const MultiplyShape& shape = args.shape;
   const int step = args.epilogue == Epilogue::kGated ? 2 : 1;  // groups of an output
   const int n_panels = shape.n_panels() / step;
   const int i = round * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
   const bool is_inside = i < n_panels * kTokens * kPanelRows;
   const int panel = is_inside ? i / kPanelRows : 0;  // [token][group][panel]
+  const auto base = static_cast<int>(__cvta_generic_to_shared(shared));
   OutputPlace y;
+  y.n_warps = shape.warps_of_group;
   const int token = kTokens == 1 ? 0 : panel / n_panels;
   const int of_token = panel - token * n_panels;
   const int group = quotient(of_token, shape.inverse_panels);
@@ -41,39 +78,63 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
   const int part = part_of(args, group * step);
   const int row = (first_panel_of(args, part, group * step) + of_group) * kPanelRows + i % kPanelRows;
   const int row_of_pass = static_cast<int>(blockIdx.y) * kTokens + token;
-  y.sums = layout.partial +
-           (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
-               layout.warp_stride * static_cast<int>(sizeof(float));
-  y.squares = layout.squares + token * layout.warp_stride * static_cast<int>(sizeof(float));
+  if (kTokens == 1 && layout.apart > 0) {
+    const int first = group * step * shape.warps_of_group * shape.panels_of_group;
+    y.sums =
+        base + layout.apart + (first + of_group) * kApartBytes + i % kPanelRows * static_cast<int>(sizeof(float4));
+  } else {
+    y.sums = base + layout.partial +
+             (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
+                 layout.warp_stride * static_cast<int>(sizeof(float));
+  }
+  y.squares = base + layout.squares + token * layout.warp_stride * static_cast<int>(sizeof(float));
   const MultiplyPart& of = args.parts[part];
   if (!is_inside || row >= of.matrix.n_rows || row_of_pass >= args.n_rows) return y;
   if (of.bias != nullptr) y.bias = of.bias[row];
   if (args.epilogue == Epilogue::kGated && args.parts[1].bias != nullptr) y.second_bias = args.parts[1].bias[row];
   if (args.next_norm != nullptr) y.next_norm = args.next_norm[row];
   if (args.epilogue != Epilogue::kQkv || part == 0) {
-    y.out = args.out + static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.out_stride) + row;
+    const std::size_t at = static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.out_stride) +
+                           static_cast<std::size_t>(row);
+    if (args.out != nullptr) y.out = args.out + at;
+    if (args.epilogue == Epilogue::kAdd) y.residual = args.residual + at;
   }
   if (args.quantised_out.words != nullptr) {
     const QuantisedStep to = quantised_step(args.quantised_out, row_of_pass, row / kStepOfInput);
-    y.bytes = to.words + byte_of_lane(threadIdx.x % kWarp);
+    y.word = to.words + word_of_lane(threadIdx.x % kWarp);
     y.step_sums = to.sums;
   }
   if (args.epilogue != Epilogue::kQkv) return y;
   const KvStore& kv = args.kv;
   const int head = quotient(row, kv.inverse_head_size);
   y.col = row - head * kv.layout.head_size;
-  if (part < 2 && y.col < 2 * kv.n_pairs) y.angle = kv.state.rope + row_of_pass * kv.n_pairs + y.col / 2;
+  if (part < 2 && y.col < 2 * kv.n_pairs) y.angle = kv.rope + row_of_pass * kv.n_pairs + y.col / 2;
   if (part == 0) return y;
   const PassRow at = kv.state.rows[row_of_pass];
   y.kv = kv.state.pages[at.first_page + at.position / kKvPagePositions] +
          kv.layout.offset(kv.layer, part - 1, head, at.position % kKvPagePositions);
+  if (kv.relay != nullptr) y.kv_relay = kv.relay + ((part - 1) * kv.layout.n_kv_heads + head) * kv.layout.row_bytes;
   return y;
 }
 
-/// Calls for what an output, in shared memory, needs of what the kernels before have left. Asynchronous.
+/// Calls for what an output, in shared memory, needs of what the kernels before have left. Asynchronous, but for a
+/// single token: that asks until it is there, if it is handed over word by word.
+template <int kTokens>
 __device__ __forceinline__ void fetch_input(const MultiplyArgs& args, OutputPlace& y) {
-  if (args.epilogue == Epilogue::kAdd && y.out != nullptr) copy_async<4>(&y.old, y.out);
-  if (y.angle != nullptr) copy_async<8>(&y.turn, y.angle);
+  if constexpr (kTokens > 1) {
+    if (y.residual != nullptr) copy_async<4>(&y.old, y.residual);
+    if (y.angle != nullptr) copy_async<8>(&y.turn, y.angle);
+  } else {
+    const float* residual = y.residual;
+    const float2* angle = y.angle;
+    float old = 0.0F;
+    float2 turn = {1.0F, 0.0F};
+    do {
+      if (residual != nullptr) load_word(old, residual);
+      if (angle != nullptr) load_words(turn, angle);
+    } while (args.is_relayed && (is_absent(old) || is_absent(turn)));
+    y.old = old, y.turn = turn;
+  }
 }
 
 namespace detail {
@@ -86,45 +147,86 @@ __device__ __forceinline__ float rotated(float value, int col, const float2& ang
   return col % 2 == 0 ? value * angle.x - other * angle.y : value * angle.x + other * angle.y;
 }
 
-__device__ __forceinline__ void store_kv(const KvLayout& layout, const OutputPlace& y, float value) {
-  if (!layout.quantised) {
-    reinterpret_cast<__half*>(y.kv)[y.col] = __float2half_rn(value);
-    return;
-  }
-  // The warp holds 32 neighbours of the head: a block of Q8_0. Quants first, then the scales of the row.
+/// Into the cache and, if there is one, the relay: of two neighbours that have them, the first stores both.
+__device__ __forceinline__ void store_kv_halves(const OutputPlace& y, float value) {
+  const unsigned own = __half_as_ushort(__float2half_rn(value));
+  const unsigned both = present(own | __shfl_xor_sync(kAllLanes, own, 1) << 16U);
+  if (y.kv == nullptr || y.col % 2 != 0) return;
+  *reinterpret_cast<unsigned*>(y.kv + 2 * y.col) = both;
+  if (y.kv_relay != nullptr) store_word(y.kv_relay + 2 * y.col, both);
+}
+
+/// The same of 32 neighbours, a block of Q8_0, that a warp has or has not: quants first, then the scales of the row.
+/// Four lanes have a word of quants. Neither they nor the halves of scales, that are not negative, can be absent.
+__device__ __forceinline__ void store_kv_block(const KvLayout& layout, const OutputPlace& y, float value) {
+  if (y.kv == nullptr) return;
   const unsigned most = __reduce_max_sync(kAllLanes, magnitude_bits(value));
   const float scale = __uint_as_float(most) / 127.0F;
   const float inverse = scale > 0.0F ? 1.0F / scale : 0.0F;
-  reinterpret_cast<signed char*>(y.kv)[y.col] = static_cast<signed char>(__float2int_rn(value * inverse));
-  if (y.col % 32 == 0) reinterpret_cast<__half*>(y.kv + layout.head_size)[y.col / 32] = __float2half_rn(scale);
+  const auto quant = static_cast<unsigned>(__float2int_rn(value * inverse));
+  const unsigned pair = zip_pair(quant & 0xFFU);
+  const unsigned four = __byte_perm(pair, __shfl_xor_sync(kAllLanes, pair, 2), 0x5410U);
+  const unsigned short half = __half_as_ushort(__float2half_rn(scale));
+  const auto store = [&](std::byte* row) {
+    if (row == nullptr) return;
+    if (y.col % 4 == 0) store_word(row + y.col, four);
+    if (y.col % 32 == 0) store_half(row + layout.head_size + y.col / 32 * 2, half);
+  };
+  store(y.kv);
+  store(y.kv_relay);
 }
 
 }  // namespace detail
 
+/// The product that belongs to an output, in `second`, and of a gate that of part 0 in `first`.
+struct OutputSums {
+  float first = 0.0F;
+  float second = 0.0F;
+};
+template <int kTokens>
+__device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const SharedLayout& layout,
+                                             const OutputPlace& y) {
+  const MultiplyShape& shape = args.shape;
+  const bool is_apart = kTokens == 1 && layout.apart > 0;
+  const int stride = shape.panels_of_group * kApartBytes;
+  const int group_bytes = is_apart ? y.n_warps * stride
+                                   : shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride *
+                                         static_cast<int>(sizeof(float));
+  OutputSums sums;
+  int address = y.sums;
+#pragma unroll 1
+  for (int n_parts = args.epilogue == Epilogue::kGated ? 2 : 1; n_parts > 0; --n_parts) {
+    sums.first = sums.second;
+    sums.second = is_apart ? sum_of_classes_apart(address, y.n_warps, stride) : sum_of_warps(address, y.n_warps);
+    address += group_bytes;
+  }
+  return sums;
+}
+
 /// After all warps have stored their sums. All lanes of a warp take part.
 template <int kTokens>
 __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const SharedLayout& layout,
-                                              unsigned char* shared, const OutputPlace& y) {
-  float factor = 1.0F;
-  if (args.norm != nullptr) {
-    const float squares = sum_of_warps(shared + y.squares, layout.n_fours);
-    factor = rsqrtf(fmaf(squares, args.inverse_n_cols, args.epsilon));
-  }
-  float value = fmaf(factor, sum_of_warps(shared + y.sums, layout.n_fours), y.bias);
+                                              const OutputPlace& y) {
+  const float squares = sum_of_warps(y.squares, y.n_warps);
+  const OutputSums sums = add_up<kTokens>(args, layout, y);
+  const float factor = args.norm == nullptr ? 1.0F : rsqrtf(fmaf(squares, args.inverse_n_cols, args.epsilon));
+  float value = fmaf(factor, sums.second, y.bias);
   if (args.epilogue == Epilogue::kGated) {
-    const int other =
-        args.shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride * static_cast<int>(sizeof(float));
-    value = detail::silu(value) * fmaf(factor, sum_of_warps(shared + y.sums + other, layout.n_fours), y.second_bias);
+    value = detail::silu(fmaf(factor, sums.first, y.bias)) * fmaf(factor, sums.second, y.second_bias);
   }
   if (args.epilogue == Epilogue::kQkv) {
     value = detail::rotated(value, y.col, y.turn);
-    if (y.kv != nullptr) detail::store_kv(args.kv.layout, y, value);  // as a block of 32 rows, all lanes or none
+    if (args.kv.layout.quantised) {
+      detail::store_kv_block(args.kv.layout, y, value);
+    } else {
+      detail::store_kv_halves(y, value);
+    }
   }
   value += y.old;
-  if (y.out != nullptr) *y.out = value;
-  if (y.bytes != nullptr) {
-    quantise_columns(y.bytes, y.step_sums, value * y.next_norm,
-                     args.next_norm == nullptr ? 0.0F : sum_of_squares(value));
+  if (y.out != nullptr) store_word(y.out, present(value));
+  if (__any_sync(kAllLanes, y.word != nullptr)) {  // all of them or none
+    const float own_squares = sum_of_squares(value);
+    quantise_columns(y.word, y.step_sums, value * y.next_norm, args.next_norm == nullptr ? 0.0F : own_squares);
   }
 }
 

@@ -41,7 +41,6 @@ struct PassState {
   RowChoice* choices = nullptr;         // [kLogitRows] of the rows that want logits, if tokens are chosen
   unsigned* n_chosen = nullptr;         // [kLogitRows] passes that have chosen tokens, counted by each row's block
   std::int32_t* host_tokens = nullptr;  // page-locked: [kChoiceRing, kLogitRows] what they chose
-  float2* rope = nullptr;               // [n_rows, n_pairs] cosine and sine of the row's position, times the magnitude
 };
 
 /// What a pass is told before it runs lies together, in this order, on the device and where it is uploaded from.

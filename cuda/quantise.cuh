@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/activations.hpp"
+#include "cuda/arrival.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/record.hpp"
 
@@ -34,26 +35,37 @@ __device__ __forceinline__ int quant_of(float x, float inverse) {
   return __float_as_int(fmaf(x, inverse, 12582912.0F)) - 0x4B400000;
 }
 
-}  // namespace detail
-
-/// Where the lane of a column keeps the coarse part of it in its step; the fine one is kStepOfInput bytes behind.
-__device__ __forceinline__ int byte_of_lane(unsigned lane) {
-  return static_cast<int>(lane % 16U / 4U * 8U + lane / 16U * 4U + lane % 4U);
+/// The bytes 0 and 2 of v in turn with those of the next lane: bytes of an even lane and the next one, then the others.
+__device__ __forceinline__ unsigned zip_pair(unsigned v) {
+  const unsigned other = __shfl_xor_sync(kAllLanes, v, 1);
+  return threadIdx.x % 2 == 0 ? __byte_perm(v, other, 0x6240U) : __byte_perm(v, other, 0x2604U);
 }
 
-/// Quantises 32 columns, one a lane: all lanes of a warp take part. `bytes`: of the lane's column. `squares`: of what the
-/// columns were before they were multiplied with a norm's weights, all of them. A NaN or an infinity makes all of them
-/// NaN.
-__device__ __forceinline__ void quantise_columns(std::byte* bytes, StepSums* sums, float x, float squares) {
+}  // namespace detail
+
+/// Where the lane of a column puts a word in its step, if it does: of four neighbours the first the coarse parts, the
+/// second the fine ones.
+__device__ __forceinline__ int word_of_lane(unsigned lane) {
+  return static_cast<int>(lane % 16U / 4U * 8U + lane / 16U * 4U + lane % 2U * kStepOfInput);
+}
+
+/// Quantises 32 columns, one a lane: all lanes of a warp take part. `word`: word_of_lane of the step. `squares`: of what
+/// the columns were before they were multiplied with a norm's weights, all of them. A NaN or an infinity makes all of
+/// them NaN.
+__device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums, float x, float squares) {
   const unsigned lane = threadIdx.x % kWarp;
   const detail::StepScale scale = detail::step_scale(__reduce_max_sync(kAllLanes, detail::magnitude_bits(x)));
   const int quant = detail::quant_of(x, scale.inverse);
-  bytes[0] = static_cast<std::byte>((quant + 128) >> 8);
-  bytes[kStepOfInput] = static_cast<std::byte>(quant);
+  const auto both = static_cast<unsigned>(quant);
+  const unsigned pair = detail::zip_pair(__byte_perm(both + 128U, both, 0x0401U));
+  const unsigned next = __shfl_xor_sync(kAllLanes, pair, 2);
+  const unsigned four = lane % 2 == 0 ? __byte_perm(pair, next, 0x5410U) : __byte_perm(pair, next, 0x7632U);
+  if (lane % 4 < 2) store_word(word, present(four));
   const int all = __reduce_add_sync(kAllLanes, quant);
   const int low = __reduce_add_sync(kAllLanes, lane < 16 ? quant : 0);
   if (lane == 0) {
-    *sums = {scale.scale, scale.scale * static_cast<float>(low), scale.scale * static_cast<float>(all - low), squares};
+    store_words(reinterpret_cast<float4*>(sums), {scale.scale, scale.scale * static_cast<float>(low),
+                                                  scale.scale * static_cast<float>(all - low), squares});
   }
 }
 
@@ -67,7 +79,7 @@ __device__ __forceinline__ float sum_of_squares(float x) {
 
 /// The same for a whole step. `source`: what the column was before it was multiplied with a norm's weight.
 __device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
-  quantise_columns(to.words + byte_of_lane(threadIdx.x % kWarp), to.sums, x, sum_of_squares(source));
+  quantise_columns(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, sum_of_squares(source));
 }
 
 /// The same, of four columns a lane: eight lanes, the first of which is a multiple of eight, take part. Without
@@ -92,13 +104,14 @@ __device__ __forceinline__ void quantise_fours(const QuantisedStep& to, const fl
     sum += quant;
   }
   std::byte* bytes = to.words + lane % 4 * 8 + lane % 8 / 4 * 4;
-  *reinterpret_cast<unsigned*>(bytes) = coarse;
-  *reinterpret_cast<unsigned*>(bytes + kStepOfInput) = fine;
+  store_word(bytes, coarse);
+  store_word(bytes + kStepOfInput, present(fine));
   sum += __shfl_xor_sync(eight, sum, 1);
   sum += __shfl_xor_sync(eight, sum, 2);
   const int high = __shfl_xor_sync(eight, sum, 4);
   if (lane % 8 == 0) {
-    *to.sums = {scale.scale, scale.scale * static_cast<float>(sum), scale.scale * static_cast<float>(high), 0.0F};
+    store_words(reinterpret_cast<float4*>(to.sums),
+                {scale.scale, scale.scale * static_cast<float>(sum), scale.scale * static_cast<float>(high), 0.0F});
   }
 }
 

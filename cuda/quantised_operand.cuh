@@ -12,15 +12,13 @@ namespace inlay::cuda {
 /// Where a lane reads the operand of a record, for four tokens.
 template <int kTokens>
 struct QuantisedPlace {
-  int words = 0;  // bytes from the first row on, of the lane's column of the operand
-  int sums = 0;   // steps from the first row on, of the token of the lane's sums
+  int words = 0;  // bytes from the first step on, of the lane's column of the operand
+  int sums = 0;   // steps from the first one on, of the token of the lane's sums
 
   QuantisedPlace() = default;
-  __device__ __forceinline__ QuantisedPlace(const Lane<kTokens>& lane, const QuantisedRows& x, int input_row, int row,
-                                            int first_step)
-      : words((input_row * x.n_steps + first_step) * kStepBytes + (lane.is_fine() ? kStepOfInput : 0) +
-              lane.quarter() * 8),
-        sums(row * x.n_steps + first_step) {}
+  /// The steps are those of the record's first columns, of the input's and the sums' tokens.
+  __device__ __forceinline__ QuantisedPlace(const Lane<kTokens>& lane, int input_step, int step)
+      : words(input_step * kStepBytes + (lane.is_fine() ? kStepOfInput : 0) + lane.quarter() * 8), sums(step) {}
 };
 
 /// Operands of a record, one for each four tokens.
@@ -37,13 +35,15 @@ struct QuantisedOperand {
   float scales[kTiles][kOwn];
   float sums[kTiles][kOwn][kSixteens && kShares == 1 ? 2 : 1];  // of granules' activations (times_zero)
 
-  __device__ __forceinline__ void load(const Lane<kTokens>& lane, const QuantisedRows& x,
+  /// `all_words`, `all_sums`: of steps, as QuantisedRows has them.
+  template <class Byte>
+  __device__ __forceinline__ void load(const Lane<kTokens>& lane, const Byte* all_words, const StepSums* all_sums,
                                        const QuantisedPlace<kTokens> (&from)[kTiles]) {
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
-        const std::byte* bytes = x.words + from[n].words + step * kStepBytes;
+        const Byte* bytes = all_words + from[n].words + step * kStepBytes;
         words[n][step] = {0, 0};
         if constexpr (kShares == 1) {
           words[n][step] = *reinterpret_cast<const uint2*>(bytes);
@@ -58,7 +58,7 @@ struct QuantisedOperand {
 #pragma unroll
       for (int own = 0; own < kOwn; ++own) {
         const int step = kShares == 1 ? own : kSixteens ? 2 * own + lane.share() / 2 : 4 * own + lane.share();
-        const float4 four = *reinterpret_cast<const float4*>(x.sums + from[n].sums + step);
+        const float4 four = *reinterpret_cast<const float4*>(all_sums + from[n].sums + step);
         scales[n][own] = four.x;
         if constexpr (!kSixteens) {
           sums[n][own][0] = times_zero(step, four.y + four.z);

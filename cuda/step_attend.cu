@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/arrival.cuh"
 #include "cuda/dependent.cuh"
 #include "cuda/launch.hpp"
 #include "cuda/quantise.cuh"
@@ -57,6 +58,11 @@ struct Packed<false> {
   __device__ __forceinline__ void load(const std::byte* row, int col, int /*head_size*/) {
     bits = *reinterpret_cast<const uint4*>(row + 2 * col);
   }
+  /// What may not be there yet.
+  __device__ __forceinline__ bool load_strong(const std::byte* row, int col, int /*head_size*/) {
+    load_words(bits, row + 2 * col);
+    return !is_absent(bits);
+  }
   __device__ __forceinline__ Columns values() const {
     Columns c;
     const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
@@ -76,6 +82,13 @@ struct Packed<true> {
   __device__ __forceinline__ void load(const std::byte* row, int col, int head_size) {
     bits = *reinterpret_cast<const uint2*>(row + col);
     scale = __half2float(*reinterpret_cast<const __half*>(row + head_size + col / 32 * 2));
+  }
+  __device__ __forceinline__ bool load_strong(const std::byte* row, int col, int head_size) {
+    unsigned short half = 0;
+    load_words(bits, row + col);
+    load_half(half, row + head_size + col / 32 * 2);
+    scale = __half2float(__ushort_as_half(half));
+    return !is_absent(bits) && !is_absent(half);
   }
   __device__ __forceinline__ Columns values() const {
     Columns c;
@@ -188,7 +201,7 @@ __device__ __forceinline__ HeadChunk chunk_of_block(const AttendArgs& args) {
 /// Null for a position that is not the block's.
 __device__ __forceinline__ const std::byte* page_of(const AttendArgs& args, const PassRow& row, const Range& range,
                                                     int position) {
-  return position < range.end ? args.state.pages[row.first_page + position / kKvPagePositions] : nullptr;
+  return position >= range.begin ? args.state.pages[row.first_page + position / kKvPagePositions] : nullptr;
 }
 
 /// Calls for the keys and values of a range before the input is there: those of earlier passes come from far away.
@@ -211,16 +224,57 @@ struct BatchPages {
   const std::byte* page[kBatch];
 };
 
+/// The positions that a group of kLanes lanes takes, from the last one of the range on: so the row's own position, which
+/// comes last, is the first of a block's first group.
+template <int kLanes>
+__device__ __forceinline__ int position_of(const Range& range, int taken, int i) {
+  return range.end - 1 - taken - i * (kThreads / kLanes) - static_cast<int>(threadIdx.x) / kLanes;
+}
+
 template <int kLanes>
 __device__ __forceinline__ BatchPages pages_of(const AttendArgs& args, const PassRow& row, const Range& range,
-                                               int first) {
+                                               int taken) {
   BatchPages pages;
 #pragma unroll
-  for (int i = 0; i < kBatch; ++i) {
-    pages.page[i] = page_of(args, row, range, first + i * (kThreads / kLanes) + static_cast<int>(threadIdx.x) / kLanes);
-  }
+  for (int i = 0; i < kBatch; ++i) pages.page[i] = page_of(args, row, range, position_of<kLanes>(range, taken, i));
   return pages;
 }
+
+/// The queries of a block's heads, as far as the lane has columns of them.
+template <int kHeads>
+struct Queries {
+  uint4 bits[kHeads][kColumns / 4] = {};
+
+  /// False if one is not there yet.
+  __device__ __forceinline__ bool load(const AttendArgs& args, const HeadChunk& chunk, int row_of_pass, int col) {
+    bool is_there = true;
+    const float* q = args.query +
+                     (static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
+                      static_cast<std::size_t>(chunk.first_head)) *
+                         static_cast<std::size_t>(args.layout.head_size) +
+                     col;
+#pragma unroll
+    for (int h = 0; h < kHeads; ++h, q += args.layout.head_size) {
+      if (h >= chunk.n_heads) break;
+#pragma unroll
+      for (int i = 0; i < kColumns / 4; ++i) {
+        load_words(bits[h][i], q + 4 * i);
+        is_there &= !is_absent(bits[h][i]);
+      }
+    }
+    return is_there;
+  }
+  [[nodiscard]] __device__ __forceinline__ Columns scaled(int h, float scale) const {
+    Columns c;
+#pragma unroll
+    for (int i = 0; i < kColumns / 4; ++i) {
+      const uint4& four = bits[h][i];
+      c.v[4 * i] = __uint_as_float(four.x) * scale, c.v[4 * i + 1] = __uint_as_float(four.y) * scale;
+      c.v[4 * i + 2] = __uint_as_float(four.z) * scale, c.v[4 * i + 3] = __uint_as_float(four.w) * scale;
+    }
+    return c;
+  }
+};
 
 /// The positions of a block, kBatch * kThreads / kLanes at a time. `pages`: of the first ones.
 template <int kLanes, int kHeads, bool kQuantised>
@@ -230,41 +284,43 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
   const int head_size = args.layout.head_size;
   const int col = static_cast<int>(threadIdx.x) % kLanes * kColumns;
   const bool has_columns = col < head_size;
-  const int own = static_cast<int>(threadIdx.x) / kLanes;
-  Columns query[kHeads] = {};
+  // The row's own keys and values come with its queries.
+  const std::byte* own_key = nullptr;
+  if (args.relay != nullptr && position_of<kLanes>(range, 0, 0) == row.position) {
+    own_key = args.relay + chunk.kv_head * args.layout.row_bytes;
+    pages.page[0] = nullptr;
+  }
+  Columns query[kHeads];
   // All lanes of a warp go round equally often, for the shuffles.
-  for (int first = range.begin; first < range.end; first += kBatch * kAtOnce) {
+  for (int taken = 0; taken < range.end - range.begin; taken += kBatch * kAtOnce) {
     Packed<kQuantised> keys[kBatch] = {};
     Packed<kQuantised> packed[kBatch] = {};
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
       if (pages.page[i] == nullptr || !has_columns) continue;
-      const int slot = (first + i * kAtOnce + own) % kKvPagePositions;
+      const int slot = position_of<kLanes>(range, taken, i) % kKvPagePositions;
       keys[i].load(pages.page[i] + args.layout.offset(args.layer, 0, chunk.kv_head, slot), col, head_size);
       packed[i].load(pages.page[i] + args.layout.offset(args.layer, 1, chunk.kv_head, slot), col, head_size);
-    }
-    if (first == range.begin) {
-#pragma unroll
-      for (int h = 0; h < kHeads; ++h) {
-        if (h >= chunk.n_heads || !has_columns) continue;
-        const float* q = args.query +
-                         (static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
-                          static_cast<std::size_t>(chunk.first_head + h)) *
-                             static_cast<std::size_t>(head_size) +
-                         col;
-#pragma unroll
-        for (int i = 0; i < kColumns; i += 4) {
-          const float4 four = *reinterpret_cast<const float4*>(q + i);
-          const float scale = args.scale * 1.44269504F;
-          query[h].v[i] = four.x * scale, query[h].v[i + 1] = four.y * scale;
-          query[h].v[i + 2] = four.z * scale, query[h].v[i + 3] = four.w * scale;
-        }
-      }
     }
     bool there[kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) there[i] = pages.page[i] != nullptr;
-    pages = pages_of<kLanes>(args, row, range, first + kBatch * kAtOnce);
+    if (taken == 0) {
+      Queries<kHeads> arriving;
+      bool has_arrived = true;
+      do {
+        if (!has_columns) break;
+        has_arrived = arriving.load(args, chunk, row_of_pass, col);
+        if (own_key == nullptr) continue;
+        has_arrived &= keys[0].load_strong(own_key, col, head_size);
+        has_arrived &= packed[0].load_strong(own_key + args.layout.n_kv_heads * args.layout.row_bytes, col, head_size);
+      } while (args.relay != nullptr && !has_arrived);
+      __syncwarp();
+#pragma unroll
+      for (int h = 0; h < kHeads; ++h) query[h] = arriving.scaled(h, args.scale * 1.44269504F);
+      there[0] |= own_key != nullptr;
+    }
+    pages = pages_of<kLanes>(args, row, range, taken + kBatch * kAtOnce);
     float scores[kHeads][kBatch];
 #pragma unroll
     for (int i = 0; i < kBatch; ++i) {
@@ -409,9 +465,9 @@ __global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
   // end before that.
   if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
   const HeadChunk chunk = chunk_of_block<kHeads>(args);
-  const BatchPages pages = pages_of<kLanes>(args, row, range, range.begin);
+  const BatchPages pages = pages_of<kLanes>(args, row, range, 0);
   prefetch_range(args, chunk, row, range);
-  wait_for_previous_kernel();
+  if (args.relay == nullptr) wait_for_previous_kernel();
   Seen<kHeads> seen;
   clear(seen);
   see_range<kLanes, kHeads, kQuantised>(args, chunk, row, row_of_pass, range, pages, seen);
@@ -430,7 +486,10 @@ __global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
   const std::size_t first_part = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
                                  static_cast<std::size_t>(chunk.first_head);
   const auto store = [&](int col, const float4& four) {
-    *reinterpret_cast<float4*>(args.out + first_head * static_cast<std::size_t>(head_size) + col) = four;
+    if (args.out != nullptr) {
+      store_words(reinterpret_cast<float4*>(args.out + first_head * static_cast<std::size_t>(head_size) + col),
+                  {present(four.x), present(four.y), present(four.z), present(four.w)});
+    }
     if (args.quantised_out.words == nullptr) return;
     const int step = (chunk.first_head * head_size + col) / kStepOfInput;
     quantise_fours(quantised_step(args.quantised_out, row_of_pass, step), four);
@@ -449,9 +508,10 @@ __global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
       *reinterpret_cast<float4*>(part + 4 + col) = sum;
     }
   }
-  if (range.n_splits == 1) return;
-  if (!is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) return;
-  join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, shared, store);
+  if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
+    join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, shared, store);
+  }
+  wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
 }
 
 template <int kLanes, int kHeads>

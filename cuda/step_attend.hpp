@@ -23,10 +23,13 @@ struct AttendArgs {
   int first_row = 0;             // of a launch; set by attend
   float scale = 1.0F;            // of the scores
   const float* query = nullptr;  // [n_rows, n_heads, head_size]
-  float* out = nullptr;          // the same
+  float* out = nullptr;          // the same, or null for nothing but quantised_out
   QuantisedRows quantised_out;   // the same, if it is for a quantised matrix; heads then have a multiple of 32 columns
-  float* partial = nullptr;      // [kMostPartialRows, n_heads, kMostSplits, 4 + head_size]
-  unsigned* arrived = nullptr;   // [kMostPartialRows, n_heads], zeros; zeros again afterwards
+  // Of one row: it does not wait for the kernels before, but for the words of its queries (arrival.cuh) and for the
+  // row's own keys and values here, [2][n_kv_heads][row_bytes]; or null, and they are in the pages.
+  const std::byte* relay = nullptr;
+  float* partial = nullptr;     // [kMostPartialRows, n_heads, kMostSplits, 4 + head_size]
+  unsigned* arrived = nullptr;  // [kMostPartialRows, n_heads], zeros; zeros again afterwards
 };
 
 /// Asynchronous. A row's result depends on its own sequence alone.

@@ -16,10 +16,13 @@ struct EmbedArgs {
   double magnitude = 1.0;
   int n_pairs = 0;
   int n_rows = 0;
-  float* x = nullptr;  // [n_rows, n_cols]
+  float2* rope = nullptr;  // [n_rows, n_pairs] cosine and sine of the rows' positions, times the magnitude
+  float* x = nullptr;      // [n_rows, n_cols]
   // x times the weights of the norm that follows it, if it is for a quantised matrix.
   QuantisedRows quantised_x;
   const float* next_norm = nullptr;  // [n_cols], or null
+  void* blank = nullptr;             // a set of places to be filled with absent words (relay.hpp), or null
+  std::size_t blank_bytes = 0;       // a multiple of 16
 };
 
 /// x = rows of the embedding table, and the rotations of the rows' positions. Asynchronous.

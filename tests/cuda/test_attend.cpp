@@ -9,6 +9,7 @@
 #include "base/half.hpp"
 #include "cuda/device_array.hpp"
 #include "cuda/kv_memory.hpp"
+#include "cuda/late_array.hpp"
 #include "cuda/step_attend.hpp"
 #include "support/blocks.hpp"
 
@@ -65,9 +66,29 @@ class Sequence {
     return pages;
   }
   [[nodiscard]] const std::vector<std::byte>& bytes() const { return bytes_; }
+
+  /// The keys and values of a position: [plane][kv_head][row_bytes].
+  [[nodiscard]] std::vector<std::byte> rows_of(int position) const {
+    std::vector<std::byte> rows;
+    for_each_row(position, [&](std::size_t offset) {
+      rows.insert(rows.end(), bytes_.data() + offset, bytes_.data() + offset + layout.row_bytes);
+    });
+    return rows;
+  }
+  /// Fills those in the copy on the device with NaN, or the like.
+  void poison(std::byte* device, int position) const {
+    for_each_row(position, [&](std::size_t offset) {
+      REQUIRE(cudaMemset(device + offset, 0xFF, static_cast<std::size_t>(layout.row_bytes)) == cudaSuccess);
+    });
+  }
   cuda::KvLayout layout;
 
  private:
+  template <class Visitor>
+  void for_each_row(int position, const Visitor& visit) const {
+    for (int plane = 0; plane < 2; ++plane)
+      for (int head = 0; head < shape_.n_kv_heads; ++head) visit(offset_of(plane, head, position));
+  }
   [[nodiscard]] std::size_t offset_of(int plane, int head, int position) const {
     return static_cast<std::size_t>(position / kPagePositions) * page_bytes_ +
            layout.offset(kLayers - 1, plane, head, position % kPagePositions);
@@ -118,9 +139,13 @@ std::vector<double> plain_attention(const Sequence& sequence, const Shape& shape
   return out;
 }
 
-/// The outputs of rows of a sequence, [row][head][column].
+/// How the queries and the row's own keys and values come.
+enum class Arrival : std::uint8_t { kBefore, kLate };
+
+/// The outputs of rows of a sequence, [row][head][column]. Of a single row the input may come while the kernel runs;
+/// its own keys and values are not in the pages then.
 std::vector<float> outputs(const Sequence& sequence, const Shape& shape, const std::vector<int>& positions,
-                           const std::vector<float>& query) {
+                           const std::vector<float>& query, Arrival arrival = Arrival::kBefore) {
   const test::DeviceArray<std::byte> bytes(sequence.bytes());
   const test::DeviceArray<std::byte*> pages(sequence.pages_in(bytes.data()));
   std::vector<cuda::PassRow> rows;
@@ -142,7 +167,21 @@ std::vector<float> outputs(const Sequence& sequence, const Shape& shape, const s
   args.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
   args.query = device_query.data(), args.out = out.data();
   args.partial = partial.data(), args.arrived = arrived.data();
-  REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
+  if (arrival == Arrival::kBefore) {
+    REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
+    return out.read();
+  }
+  const test::LateArray late_query(std::as_bytes(std::span(query)));
+  const auto own = sequence.rows_of(positions[0]);
+  const test::LateArray relay(own);
+  sequence.poison(bytes.data(), positions[0]);
+  args.query = reinterpret_cast<const float*>(late_query.data());
+  args.relay = relay.data();
+  const test::Streams streams;
+  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+  REQUIRE(cuda::attend(args, streams.work) == cudaSuccess);
+  relay.arrive(streams.copies);
+  late_query.arrive(streams.copies);
   return out.read();
 }
 
@@ -192,6 +231,28 @@ TEST_CASE("attention of every head size, group and length") {
     }
   }
   MESSAGE("checked " << checked << " passes, largest error " << worst << " of the largest output");
+}
+
+TEST_CASE("a row whose queries, keys and values come while attention runs has the same bits") {
+  test::Random random(9);
+  int checked = 0;
+  for (const KvFormat format : {KvFormat::kF16, KvFormat::kQ8_0}) {
+    for (const int head_size : {32, 64, 80, 128, 256}) {
+      if (format == KvFormat::kQ8_0 && head_size % 32 != 0) continue;
+      for (const auto& [n_heads, n_kv_heads] : {std::pair{4, 4}, {14, 2}}) {
+        const Shape shape{n_heads, n_kv_heads, head_size, format};
+        for (const int length : {1, 2, 64, 65, 300, 1000}) {
+          const Sequence sequence(random, shape, length, 1.0F);
+          const auto query = test::random_floats(random, static_cast<std::size_t>(n_heads * head_size));
+          const auto expected = outputs(sequence, shape, {length - 1}, query);
+          CHECK_MESSAGE(outputs(sequence, shape, {length - 1}, query, Arrival::kLate) == expected,
+                        "heads of " << head_size << ", length " << length);
+          ++checked;
+        }
+      }
+    }
+  }
+  MESSAGE("checked " << checked << " rows");
 }
 
 TEST_CASE("scores as large as they get") {

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/half.hpp"
 #include "cuda/device_array.hpp"
+#include "cuda/late_array.hpp"
 #include "cuda/multiply.hpp"
 #include "cuda/repack.hpp"
 #include "cuda/step_quantise.hpp"
@@ -125,14 +128,19 @@ void add_part(cuda::MultiplyArgs& args, const TestMatrix& matrix, const float* b
   args.parts[static_cast<std::size_t>(args.n_parts++)] = {matrix.device(), bias, 0};
 }
 
-std::vector<float> run(cuda::MultiplyArgs args, const std::vector<float>& before, int stride) {
-  const test::DeviceArray<float> out(before);
-  args.out = out.data();
-  args.out_stride = stride;
+/// After everything else is set.
+void prepare(cuda::MultiplyArgs& args) {
   REQUIRE(cuda::read_limits(args.limits) == cudaSuccess);
   REQUIRE(cuda::prepare_multiply(args) == cudaSuccess);
   args.limits.n_processors = kProcessors;
   cuda::choose_shape(args);
+}
+
+std::vector<float> run(cuda::MultiplyArgs args, const std::vector<float>& before, int stride) {
+  const test::DeviceArray<float> out(before);
+  args.out = out.data();
+  args.out_stride = stride;
+  prepare(args);
   REQUIRE(cuda::multiply(args, nullptr) == cudaSuccess);
   return out.read();
 }
@@ -336,6 +344,95 @@ TEST_CASE("outputs are handed over as integers") {
   CHECK(found.worst_squares < 1e-6);
   MESSAGE("checked " << checked << " steps: activations within " << found.worst << " of their scale, sums within "
                      << found.worst_sum << ", squares within " << found.worst_squares);
+}
+
+/// Starts a product of one row before its input is there. `words`, `sums`, `x`: of the input; `before`: the residual.
+std::vector<float> run_early(cuda::MultiplyArgs args, const TestInput& input, const std::vector<float>& before,
+                             int stride) {
+  const auto words = input.words.read();
+  const auto sums = input.sums.read();
+  const test::LateArray late_words(words);
+  const test::LateArray late_sums(std::as_bytes(std::span(sums)));
+  const test::LateArray late_x(std::as_bytes(std::span(input.x)));
+  const test::LateArray residual(std::as_bytes(std::span(before)));
+  args.is_relayed = true;
+  args.quantised_x.words = late_words.data();
+  args.quantised_x.sums = reinterpret_cast<cuda::StepSums*>(late_sums.data());
+  args.x = reinterpret_cast<const float*>(late_x.data());
+  args.residual = reinterpret_cast<const float*>(residual.data());
+  const test::DeviceArray<float> out(before.size());
+  args.out = out.data();
+  args.out_stride = stride;
+  prepare(args);
+  const test::Streams streams;
+  REQUIRE(cudaDeviceSynchronize() == cudaSuccess);
+  REQUIRE(cuda::multiply(args, streams.work) == cudaSuccess);
+  for (const test::LateArray* late : {&late_sums, &late_x, &late_words, &residual}) late->arrive(streams.copies);
+  return out.read();
+}
+
+TEST_CASE("a row whose input comes while its product runs has the same bits") {
+  test::Random random(7);
+  int checked = 0;
+  for_each_format([&](auto traits) {
+    using F = decltype(traits);
+    for (const int n_cols : {F::block_weights == 256 ? 256 : 288, 2048, 12800}) {
+      const TestMatrix matrix(random, F::format, 64, n_cols, test::Fill::kRandom);
+      for (const auto epilogue : {cuda::Epilogue::kAdd, cuda::Epilogue::kGated}) {
+        TestInput input(test::random_floats(random, at(1, n_cols)), test::random_floats(random, at(1, n_cols)), 1,
+                        n_cols);
+        cuda::MultiplyArgs args = args_of(input);
+        args.epilogue = epilogue;
+        for (int i = epilogue == cuda::Epilogue::kGated ? 2 : 1; i > 0; --i) add_part(args, matrix);
+        const auto before = test::random_floats(random, at(1, 64));
+        CHECK_MESSAGE(run_early(args, input, before, 64) == run(args, before, 64), F::name << " of " << n_cols);
+        ++checked;
+      }
+    }
+  });
+  MESSAGE("checked " << checked << " products");
+}
+
+TEST_CASE("no word of an output is one that stands for what is not there yet") {
+  test::Random random(8);
+  constexpr int kRows = 96;
+  constexpr int kCols = 256;
+  const TestMatrix matrix(random, Format::kQ4_K, kRows, kCols, test::Fill::kRandom);
+  for (const int n_rows : {1, 3}) {
+    TestInput input(std::vector<float>(at(n_rows, kCols)), {}, n_rows, kCols);  // so that the residual is the output
+    const test::DeviceArray<std::byte> words(std::vector<std::byte>(at(n_rows, 8 * cuda::kStepBytes)));
+    const test::DeviceArray<cuda::StepSums> sums(std::vector<cuda::StepSums>(at(n_rows, 8)));
+    cuda::MultiplyArgs args = args_of(input);
+    args.epilogue = cuda::Epilogue::kAdd;
+    add_part(args, matrix);
+    args.quantised_out = {words.data(), sums.data(), 8};
+    // Of a scale of 1 all but the first four of a step have fine parts of -128; the last one is such a word itself.
+    std::vector<float> before(at(n_rows, kRows));
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      before[i] = i % 32 < 4 ? 32512.0F : static_cast<float>(i % 32 * 256) - 128.0F;
+      if (i % 32 == 31) std::memcpy(&before[i], &cuda::kAbsent, sizeof(float));
+    }
+    const auto out = run(args, before, kRows);
+    const auto is_absent = [](const void* word) {
+      return std::memcmp(word, &cuda::kAbsent, sizeof(cuda::kAbsent)) == 0;
+    };
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      CHECK(!is_absent(&out[i]));
+      CHECK(std::abs(out[i] - before[i]) < 1e-30F);
+    }
+    const auto bytes = words.read();
+    for (std::size_t i = 0; i < bytes.size(); i += 4) CHECK(!is_absent(&bytes[i]));
+    const auto host_sums = sums.read();
+    StepCheck found;
+    for (int step = 0; step < n_rows * 8; ++step) {
+      if (step % 8 >= kRows / 32) continue;
+      const auto col = at(step / 8, kRows, step % 8 * 32);
+      check_step(bytes.data() + at(step, cuda::kStepBytes), host_sums[at(0, 0, step)], &out[col], nullptr, found);
+    }
+    CHECK(found.worst < 1.01);
+    CHECK(found.worst_sum < 1e-4);
+    MESSAGE("checked " << bytes.size() / 4 << " words: activations within " << found.worst << " of their scale");
+  }
 }
 
 }  // namespace
