@@ -32,12 +32,15 @@ struct Range {
   int n_splits = 1;  // that the row uses
 };
 
-/// Depends on the length alone, so that a row has the same result in any company.
+/// Depends on the length alone, so that a row has the same result in any company. `split`: without meaning if there is
+/// only one.
 __device__ __forceinline__ Range range_of(int length, int split) {
   Range range;
-  if (length > kWholePositions) {
-    range.n_splits = min(kMostSplits, (length + kRangePositions - 1) / kRangePositions);
+  if (length <= kWholePositions) {
+    range.end = length;
+    return range;
   }
+  range.n_splits = min(kMostSplits, (length + kRangePositions - 1) / kRangePositions);
   const int each = (length + range.n_splits - 1) / range.n_splits;
   range.begin = min(length, split * each);
   range.end = min(length, range.begin + each);
@@ -146,40 +149,40 @@ __device__ __forceinline__ void see(Seen<kHeads>& seen, int h, const float (&sco
 }
 
 /// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, stride, 4 +
-/// head_size], the first n of each head. `weights`: [n_heads, kMostSplits] in shared memory.
+/// head_size], the first n of each head. All loads come first, so that they wait together.
 template <class Store>
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
-                                            float* weights, const Store& store) {
+                                            const Store& store) {
   const int part_floats = head_size + 4;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  __syncthreads();  // `weights` may have been in use
-  for (int h = static_cast<int>(threadIdx.x) / kWarp; h < n_heads; h += kWarps) {
-    const float* parts = ranges + h * stride * part_floats;
-    float most = -INFINITY;
-    for (int i = lane; i < n; i += kWarp) most = fmaxf(most, parts[i * part_floats]);
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) most = fmaxf(most, __shfl_xor_sync(kAllLanes, most, offset));
-    float total = 0.0F;
-    for (int i = lane; i < n; i += kWarp) {
-      weights[h * kMostSplits + i] = weight_of(parts[i * part_floats], most);
-      total += weights[h * kMostSplits + i] * parts[i * part_floats + 1];
-    }
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) total += __shfl_xor_sync(kAllLanes, total, offset);
-    __syncwarp();
-    for (int i = lane; i < n; i += kWarp) weights[h * kMostSplits + i] /= total;
-  }
-  __syncthreads();
   for (int i = 4 * static_cast<int>(threadIdx.x); i < n_heads * head_size; i += 4 * kThreads) {
     const int h = i / head_size;
-    const float* sums = ranges + h * stride * part_floats + 4 + (i - h * head_size);
+    const float* parts = ranges + h * stride * part_floats;
+    const int col = 4 + i - h * head_size;
+    float2 seen[kMostSplits];  // largest score, total
+    float4 values[kMostSplits];
+#pragma unroll
+    for (int split = 0; split < kMostSplits; ++split) {
+      seen[split] = {-INFINITY, 0.0F};
+      values[split] = {};
+      if (split >= n) continue;
+      seen[split] = *reinterpret_cast<const float2*>(parts + split * part_floats);
+      values[split] = *reinterpret_cast<const float4*>(parts + split * part_floats + col);
+    }
+    float most = -INFINITY;
+#pragma unroll
+    for (const float2& part : seen) most = fmaxf(most, part.x);
+    float total = 0.0F;
     float4 sum = {};
-#pragma unroll 16
-    for (int split = 0; split < n; ++split) {
-      const float weight = weights[h * kMostSplits + split];
-      const float4 v = *reinterpret_cast<const float4*>(sums + split * part_floats);
+#pragma unroll
+    for (int split = 0; split < kMostSplits; ++split) {
+      const float weight = weight_of(seen[split].x, most);
+      const float4& v = values[split];
+      total = fmaf(weight, seen[split].y, total);
       sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
       sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
     }
-    store(i, sum);
+    const float inverse = 1.0F / total;
+    store(i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
   }
 }
 
@@ -224,8 +227,8 @@ struct BatchPages {
   const std::byte* page[kBatch];
 };
 
-/// The positions that a group of kLanes lanes takes, from the last one of the range on: so the row's own position, which
-/// comes last, is the first of a block's first group.
+/// The positions that a group of kLanes lanes takes, from the last one of the range on: so the row's own position,
+/// which comes last, is the first of a block's first group.
 template <int kLanes>
 __device__ __forceinline__ int position_of(const Range& range, int taken, int i) {
   return range.end - 1 - taken - i * (kThreads / kLanes) - static_cast<int>(threadIdx.x) / kLanes;
@@ -374,24 +377,20 @@ __device__ __forceinline__ void join_lanes(Seen<kHeads>& seen) {
   }
 }
 
-/// What the warps have seen, in shared memory, and then their weights in the whole.
+/// What the warps have seen, in shared memory.
 template <int kLanes, int kHeads>
 struct Warps {
-  float* most;     // [kHeads, kWarps], later the weights
-  float* total;    // [kHeads, kWarps]
-  float* sums;     // [kHeads, kWarps, stride]
-  int stride;      // of sums: head_size, and four so that warps lie in other banks
-  float* largest;  // [kHeads] of all warps
-  float* whole;    // [kHeads] weighted totals
+  float* most;   // [kHeads, kWarps]
+  float* total;  // [kHeads, kWarps]
+  float* sums;   // [kHeads, kWarps, stride]
+  int stride;    // of sums: head_size, and four so that warps lie in other banks
 
   __device__ __forceinline__ Warps(float* shared, int head_size)
       : most(shared),
         total(most + kHeads * kWarps),
         sums(total + kHeads * kWarps),
-        stride(head_size + 4),
-        largest(sums + kHeads * kWarps * stride),
-        whole(largest + kHeads) {}
-  static int floats(int head_size) { return kHeads * kWarps * (2 + head_size + 4) + 2 * kHeads; }
+        stride(head_size + 4) {}
+  static int floats(int head_size) { return kHeads * kWarps * (2 + head_size + 4); }
 
   __device__ __forceinline__ void store(const Seen<kHeads>& seen, int head_size) {
     const int warp = static_cast<int>(threadIdx.x / kWarp);
@@ -409,65 +408,60 @@ struct Warps {
     }
   }
 
-  /// kWarps lanes for each head. A barrier stands before and after.
-  __device__ __forceinline__ void weigh() {
-    static_assert(kWarp % kWarps == 0 && kHeads * kWarps <= kThreads);
-    const int i = static_cast<int>(threadIdx.x);
-    if (i >= kHeads * kWarps) return;
-    const unsigned lanes = __activemask();  // whole groups of kWarps lanes
-    float highest = most[i];
-#pragma unroll
-    for (int offset = 1; offset < kWarps; offset *= 2) {
-      highest = fmaxf(highest, __shfl_xor_sync(lanes, highest, offset));
-    }
-    const float weight = weight_of(most[i], highest);
-    float sum = weight * total[i];
-#pragma unroll
-    for (int offset = 1; offset < kWarps; offset *= 2) sum += __shfl_xor_sync(lanes, sum, offset);
-    most[i] = weight;
-    if (i % kWarps == 0) largest[i / kWarps] = highest, whole[i / kWarps] = sum;
-  }
-
-  /// Four neighbours of the head's weighted values.
-  [[nodiscard]] __device__ __forceinline__ float4 joined(int h, int col) const {
+  /// Four neighbours of the head's weighted values, and what they are weighted with. After a barrier.
+  struct Joined {
+    float largest = -INFINITY;  // score of all warps
+    float total = 0.0F;         // of the weights
     float4 sum = {};
+  };
+  [[nodiscard]] __device__ __forceinline__ Joined joined(int h, int col) const {
+    Joined joined;
+    float scores[kWarps];
+    float totals[kWarps];
+    float4 values[kWarps];
 #pragma unroll
     for (int warp = 0; warp < kWarps; ++warp) {
-      const float weight = most[h * kWarps + warp];
-      const float4 v = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * stride + col);
-      sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
-      sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+      scores[warp] = most[h * kWarps + warp];
+      totals[warp] = total[h * kWarps + warp];
+      values[warp] = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * stride + col);
     }
-    return sum;
+#pragma unroll
+    for (const float score : scores) joined.largest = fmaxf(joined.largest, score);
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) {
+      const float weight = weight_of(scores[warp], joined.largest);
+      const float4& v = values[warp];
+      joined.total = fmaf(weight, totals[warp], joined.total);
+      joined.sum.x = fmaf(weight, v.x, joined.sum.x), joined.sum.y = fmaf(weight, v.y, joined.sum.y);
+      joined.sum.z = fmaf(weight, v.z, joined.sum.z), joined.sum.w = fmaf(weight, v.w, joined.sum.w);
+    }
+    return joined;
   }
 };
 
-/// True for the block that is the last of `n`, and then everything that the others wrote before is visible.
+/// True for the block that is the last of `n`, and then everything that the others wrote before is visible: a barrier
+/// stands between the writes and the counting, and another between that and what is read.
 __device__ __forceinline__ bool is_last(unsigned* arrived, int n) {
   __shared__ bool last;
-  __threadfence();
   __syncthreads();
-  if (threadIdx.x == 0) last = atomicInc(arrived, static_cast<unsigned>(n - 1)) == static_cast<unsigned>(n - 1);
+  if (threadIdx.x == 0) {
+    const auto highest = static_cast<unsigned>(n - 1);
+    unsigned before = 0;
+    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
+                 : "=r"(before)
+                 : "l"(arrived), "r"(highest)
+                 : "memory");
+    last = before == highest;
+  }
   __syncthreads();
-  __threadfence();
   return last;
 }
 
+/// The block's range of the heads of a chunk.
 template <int kLanes, int kHeads, bool kQuantised>
-__global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
-    attend_kernel(const __grid_constant__ AttendArgs args) {
-  extern __shared__ __align__(16) float shared[];
-  allow_next_kernel();
-  const int row_of_pass = args.first_row + static_cast<int>(blockIdx.z);
-  const PassRow row = args.state.rows[row_of_pass];  // no kernel between the first and the last of a pass writes it
-  const Range range = range_of(row.position + 1, static_cast<int>(blockIdx.y));
-  // Makes room for the next kernel's blocks: the row's first block waits for the previous kernel, so this one does not
-  // end before that.
-  if (static_cast<int>(blockIdx.y) >= range.n_splits) return;
-  const HeadChunk chunk = chunk_of_block<kHeads>(args);
-  const BatchPages pages = pages_of<kLanes>(args, row, range, 0);
-  prefetch_range(args, chunk, row, range);
-  if (args.relay == nullptr) wait_for_previous_kernel();
+__device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
+                                             int row_of_pass, const Range& range, const BatchPages& pages,
+                                             float* shared) {
   Seen<kHeads> seen;
   clear(seen);
   see_range<kLanes, kHeads, kQuantised>(args, chunk, row, row_of_pass, range, pages, seen);
@@ -475,8 +469,6 @@ __global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
   const int head_size = args.layout.head_size;
   Warps<kLanes, kHeads> warps(shared, head_size);
   warps.store(seen, head_size);
-  __syncthreads();
-  warps.weigh();
   __syncthreads();
 
   // A range of a head: largest score, total, two unused, sums of the values.
@@ -496,20 +488,47 @@ __global__ void __launch_bounds__(kThreads, kHeads == 1 ? 3 : 1)
   };
   float* ranges = args.partial + first_part * static_cast<std::size_t>(kMostSplits * part_floats);
   for (int i = 4 * static_cast<int>(threadIdx.x); i < chunk.n_heads * head_size; i += 4 * kThreads) {
-    const int h = i / head_size;
+    const int h = kHeads == 1 ? 0 : i / head_size;
     const int col = i - h * head_size;
-    const float4 sum = warps.joined(h, col);
+    const auto joined = warps.joined(h, col);
+    const float4& sum = joined.sum;
     if (range.n_splits == 1) {
-      const float inverse = 1.0F / warps.whole[h];
+      const float inverse = 1.0F / joined.total;
       store(i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
     } else {
       float* part = ranges + (h * kMostSplits + static_cast<int>(blockIdx.y)) * part_floats;
-      if (col == 0) part[0] = warps.largest[h], part[1] = warps.whole[h];
+      if (col == 0) part[0] = joined.largest, part[1] = joined.total;
       *reinterpret_cast<float4*>(part + 4 + col) = sum;
     }
   }
   if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
-    join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, shared, store);
+    join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, store);
+  }
+}
+
+template <int kLanes, int kHeads, bool kQuantised>
+__global__ void __launch_bounds__(kThreads, kHeads == 4 ? 1 : 2)
+    attend_kernel(const __grid_constant__ AttendArgs args) {
+  extern __shared__ __align__(16) float shared[];
+  allow_next_kernel();
+  const int row_of_pass = args.first_row + static_cast<int>(blockIdx.z);
+  const PassRow row = args.state.rows[row_of_pass];  // no kernel between the first and the last of a pass writes it
+  const auto split = static_cast<int>(blockIdx.y);
+  const Range range = range_of(row.position + 1, split);
+  HeadChunk chunk = chunk_of_block<kHeads>(args);
+  // Of a single row, the blocks that would have further ranges of a short sequence take a head each.
+  const bool is_alone = kHeads == 2 && args.n_rows == 1 && range.n_splits == 1;
+  // Makes room for the next kernel's blocks: the row's first block waits for the previous kernel, so this one does not
+  // end before that.
+  if (split >= (is_alone ? chunk.n_heads : range.n_splits)) return;
+  if (is_alone) chunk.first_head += split, chunk.n_heads = 1;
+  const BatchPages pages = pages_of<kLanes>(args, row, range, 0);
+  prefetch_range(args, chunk, row, range);
+  if (args.relay == nullptr) wait_for_previous_kernel();
+  if (is_alone) {
+    attend_chunk<kLanes, 1, kQuantised>(args, chunk, row, row_of_pass, range, pages, shared);
+  } else {
+    attend_chunk<kLanes, kHeads, kQuantised>(args, chunk, row, row_of_pass, range, pages, shared);
   }
   wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
 }
@@ -518,8 +537,7 @@ template <int kLanes, int kHeads>
 cudaError_t launch_attend(AttendArgs args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
   const int chunks = (group + kHeads - 1) / kHeads;
-  const int floats = std::max(Warps<kLanes, kHeads>::floats(args.layout.head_size), kHeads * kMostSplits);
-  const auto bytes = sizeof(float) * static_cast<std::size_t>(floats);
+  const auto bytes = sizeof(float) * static_cast<std::size_t>(Warps<kLanes, kHeads>::floats(args.layout.head_size));
   const int end = args.n_rows;
   for (args.first_row = 0; args.first_row < end; args.first_row += kMostPartialRows) {
     const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks), kMostSplits,
