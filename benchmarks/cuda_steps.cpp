@@ -1,11 +1,12 @@
 // How long each kind of step takes on the GPU: the kernels of one kind of all layers, captured as a graph and replayed,
-// so that every launch reads other weights. The last rows are whole passes.
+// so that every launch reads other weights. The last rows are whole passes and the choice of tokens.
 // Usage: inlay_cuda_steps MODEL.gguf [rows] [position] [rounds]
 // In each of the rounds, the products of one kind after the other are cut in every way, and the ways that make the pass
 // fastest are printed.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -58,27 +59,43 @@ void need(const Result<void>& result) {
 }
 void need(cudaError_t error) { need(cuda::check(error, "CUDA")); }
 
-/// Median milliseconds of a replay.
-template <class Launch>
-double replay_ms(cudaStream_t stream, const Launch& launch, int n_replays = 20) {
-  cuda::Graph graph;
-  need(graph.capture(stream, launch));
+/// Median milliseconds of a graph, of some that are launched in turn. Before each round, `prepare()`.
+template <class Prepare>
+double replay_ms(cudaStream_t stream, const std::vector<cuda::Graph>& graphs, int n_replays, const Prepare& prepare) {
   cudaEvent_t begin = nullptr;
   cudaEvent_t end = nullptr;
   need(cudaEventCreate(&begin));
   need(cudaEventCreate(&end));
   std::vector<float> times;
   for (int round = 0; round < 11; ++round) {
+    prepare();
     need(cudaEventRecord(begin, stream));
-    for (int i = 0; i < n_replays; ++i) need(graph.launch(stream));
+    for (int i = 0; i < n_replays; ++i) need(graphs[static_cast<std::size_t>(i) % graphs.size()].launch(stream));
     need(cudaEventRecord(end, stream));
     need(cudaEventSynchronize(end));
     float ms = 0.0F;
     need(cudaEventElapsedTime(&ms, begin, end));
     times.push_back(ms / static_cast<float>(n_replays));
   }
+  need(cudaEventDestroy(begin));
+  need(cudaEventDestroy(end));
   std::sort(times.begin(), times.end());
   return static_cast<double>(times[times.size() / 2]);
+}
+
+template <class Launch>
+cuda::Graph capture(cudaStream_t stream, const Launch& launch) {
+  cuda::Graph graph;
+  need(graph.capture(stream, launch));
+  return graph;
+}
+
+/// The same of what `launch()` puts on the stream.
+template <class Launch>
+double replay_ms(cudaStream_t stream, const Launch& launch, int n_replays = 20) {
+  std::vector<cuda::Graph> graphs;
+  graphs.push_back(capture(stream, launch));
+  return replay_ms(stream, graphs, n_replays, [] {});
 }
 
 void print(const std::string& name, int launches, double ms, std::uint64_t bytes) {
@@ -120,7 +137,8 @@ int main(int argc, char** argv) {
   cuda::KvMemory kv(plan.spec, options.kv_format);
   cuda::DevicePlan device = need(cuda::DevicePlan::create(plan, options, kv.layout(), stream.get()));
 
-  const int n_pages = (position + kKvPagePositions) / kKvPagePositions;
+  constexpr int kChosen = 20;  // passes of a round that choose tokens, and go on to the next position
+  const int n_pages = (position + kChosen + kKvPagePositions) / kKvPagePositions;
   need(kv.reserve(n_pages, stream.get()));
   std::vector<std::byte*> pages;
   for (int i = 0; i < n_pages; ++i) pages.push_back(kv.page(i));
@@ -131,10 +149,22 @@ int main(int argc, char** argv) {
   state.rows = upload.rows;
   state.logit_rows = upload.logit_rows;
   state.pages = table.as<std::byte*>();
+  cuda::Memory n_chosen = need(cuda::DevicePool::take(cuda::kLogitRows * 4, cuda::MemoryKind::kDevice, "counts"));
+  cuda::Memory chosen =
+      need(cuda::DevicePool::take(cuda::kChoiceRing * cuda::kLogitRows * 4, cuda::MemoryKind::kPinnedHost, "tokens"));
+  need(cudaMemset(n_chosen.as(), 0, n_chosen.bytes()));
+  state.choices = upload.choices;
+  state.n_chosen = n_chosen.as<unsigned>();
+  state.host_tokens = chosen.as<std::int32_t>();
   const std::vector<cuda::PassRow> rows(static_cast<std::size_t>(n_rows), cuda::PassRow{7, position, 0});
   std::vector<std::int32_t> logit_rows(static_cast<std::size_t>(n_rows));
   for (int i = 0; i < n_rows; ++i) logit_rows[static_cast<std::size_t>(i)] = i;
-  need(cudaMemcpy(state.rows, rows.data(), rows.size() * sizeof(cuda::PassRow), cudaMemcpyHostToDevice));
+  const auto reset_rows = [&] {
+    need(cudaMemcpy(state.rows, rows.data(), rows.size() * sizeof(cuda::PassRow), cudaMemcpyHostToDevice));
+  };
+  reset_rows();
+  const std::vector<cuda::RowChoice> draws(cuda::kLogitRows, cuda::RowChoice{0.8F, 40, 0.95F, -INFINITY, 1});
+  need(cudaMemcpy(state.choices, draws.data(), draws.size() * sizeof(cuda::RowChoice), cudaMemcpyHostToDevice));
   need(cudaMemcpy(state.logit_rows, logit_rows.data(), logit_rows.size() * 4, cudaMemcpyHostToDevice));
   device.set_state(state);
 
@@ -158,14 +188,16 @@ int main(int argc, char** argv) {
   // Passes that hand over word by word take two sets of places in turn.
   const bool is_relayed = n_rows == 1 && device.can_relay();
   const int n_passes = is_relayed ? cuda::kRelaySets : 1;
+  const auto launch_pass = [&](int set) {
+    const cudaError_t error =
+        is_relayed ? device.launch_relayed_body(set, stream.get()) : device.launch_body(n_rows, stream.get());
+    if (error != cudaSuccess) return error;
+    return is_relayed ? device.launch_relayed_head(set, true, stream.get())
+                      : device.launch_head(0, n_logits, stream.get());
+  };
   const auto pass = [&] {
     cudaError_t error = cudaSuccess;
-    for (int set = 0; set < n_passes && error == cudaSuccess; ++set) {
-      error = is_relayed ? device.launch_relayed_body(set, stream.get()) : device.launch_body(n_rows, stream.get());
-      if (error != cudaSuccess) break;
-      error = is_relayed ? device.launch_relayed_head(set, true, stream.get())
-                         : device.launch_head(0, n_logits, stream.get());
-    }
+    for (int set = 0; set < n_passes && error == cudaSuccess; ++set) error = launch_pass(set);
     return error;
   };
   if (argc > 4) {
@@ -203,8 +235,26 @@ int main(int argc, char** argv) {
                     return error != cudaSuccess ? error : device.launch_head(0, n_logits, stream.get());
                   }),
         total_bytes + head_bytes);
-  const double ms = replay_ms(stream.get(), pass) / n_passes;
-  print("whole pass", 1, ms, total_bytes + head_bytes);
-  std::printf("%.0f tokens a second\n", n_rows * 1000.0 / ms);
+  print("whole pass", 1, replay_ms(stream.get(), pass) / n_passes, total_bytes + head_bytes);
+  const auto choose = [&](bool draw) {
+    return draw ? device.launch_sample(n_logits, stream.get()) : device.launch_choose(n_logits, stream.get());
+  };
+  double chosen_ms = 0.0;
+  for (const bool draw : {true, false}) {
+    const std::string how = draw ? "draw" : "highest";
+    std::vector<cuda::Graph> graphs;
+    graphs.push_back(capture(stream.get(), [&] { return choose(draw); }));
+    print("choose, " + how, 1, replay_ms(stream.get(), graphs, kChosen, reset_rows), 0);
+    graphs.clear();
+    for (int set = 0; set < n_passes; ++set) {
+      graphs.push_back(capture(stream.get(), [&] {
+        const cudaError_t error = launch_pass(set);
+        return error != cudaSuccess ? error : choose(draw);
+      }));
+    }
+    chosen_ms = replay_ms(stream.get(), graphs, kChosen, reset_rows);
+    print("pass that chooses, " + how, 1, chosen_ms, total_bytes + head_bytes);
+  }
+  std::printf("%.0f tokens a second\n", n_rows * 1000.0 / chosen_ms);
   return 0;
 }

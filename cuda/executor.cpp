@@ -158,7 +158,9 @@ Result<void> CudaExecutor::upload(const RowBatch& batch, std::span<const Choice>
     INLAY_TRY(check(cudaMemcpyAsync(to.choices, from.choices, static_cast<std::size_t>(bytes), cudaMemcpyHostToDevice,
                                     stream_.get()),
                     "CUDA upload"));
-  } else if (has_new_pages) {  // the device knows the rest
+  } else if (!has_new_pages) {  // the device knows everything
+    return {};
+  } else {
     INLAY_TRY(
         check(cudaMemcpy2DAsync(&to.rows->first_page, sizeof(PassRow), &from.rows->first_page, sizeof(PassRow),
                                 sizeof(PassRow::first_page), count(n_rows), cudaMemcpyHostToDevice, stream_.get()),
