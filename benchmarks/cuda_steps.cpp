@@ -149,9 +149,10 @@ int main(int argc, char** argv) {
   state.rows = upload.rows;
   state.logit_rows = upload.logit_rows;
   state.pages = table.as<std::byte*>();
-  cuda::Memory n_chosen = need(cuda::DevicePool::take(cuda::kLogitRows * 4, cuda::MemoryKind::kDevice, "counts"));
-  cuda::Memory chosen =
-      need(cuda::DevicePool::take(cuda::kChoiceRing * cuda::kLogitRows * 4, cuda::MemoryKind::kPinnedHost, "tokens"));
+  cuda::Memory n_chosen =
+      need(cuda::DevicePool::take(cuda::kLogitRows * sizeof(unsigned), cuda::MemoryKind::kDevice, "counts"));
+  cuda::Memory chosen = need(cuda::DevicePool::take(cuda::kChoiceRing * cuda::kLogitRows * sizeof(std::int32_t),
+                                                    cuda::MemoryKind::kPinnedHost, "tokens"));
   need(cudaMemset(n_chosen.as(), 0, n_chosen.bytes()));
   state.choices = upload.choices;
   state.n_chosen = n_chosen.as<unsigned>();
@@ -186,18 +187,21 @@ int main(int argc, char** argv) {
   }
   const int n_logits = std::min(n_rows, cuda::kLogitRows);
   // Passes that hand over word by word take two sets of places in turn.
-  const bool is_relayed = n_rows == 1 && device.can_relay();
-  const int n_passes = is_relayed ? cuda::kRelaySets : 1;
   const auto launch_pass = [&](int set) {
-    const cudaError_t error =
-        is_relayed ? device.launch_relayed_body(set, stream.get()) : device.launch_body(n_rows, stream.get());
-    if (error != cudaSuccess) return error;
-    return is_relayed ? device.launch_relayed_head(set, true, stream.get())
-                      : device.launch_head(0, n_logits, stream.get());
+    const cudaError_t error = device.launch_body(n_rows, set, stream.get());
+    return error != cudaSuccess ? error : device.launch_head(0, n_logits, set, true, stream.get());
   };
+  std::vector<int> sets = {cuda::kNoSet};
+  if (n_rows == 1 && device.can_relay()) {
+    sets.clear();
+    for (int set = 0; set < cuda::kRelaySets; ++set) sets.push_back(set);
+  }
+  const auto n_passes = static_cast<int>(sets.size());
   const auto pass = [&] {
     cudaError_t error = cudaSuccess;
-    for (int set = 0; set < n_passes && error == cudaSuccess; ++set) error = launch_pass(set);
+    for (const int set : sets) {
+      if (error == cudaSuccess) error = launch_pass(set);
+    }
     return error;
   };
   if (argc > 4) {
@@ -227,13 +231,9 @@ int main(int argc, char** argv) {
   }
   const std::uint64_t head_bytes = device.weight_bytes(-1);
   print(name_of(StepKind::kHead), 1,
-        replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, stream.get()); }), head_bytes);
-  print("all, waiting for kernels", 1,
-        replay_ms(stream.get(),
-                  [&] {
-                    const cudaError_t error = device.launch_body(n_rows, stream.get());
-                    return error != cudaSuccess ? error : device.launch_head(0, n_logits, stream.get());
-                  }),
+        replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, cuda::kNoSet, false, stream.get()); }),
+        head_bytes);
+  print("all, waiting for kernels", 1, replay_ms(stream.get(), [&] { return launch_pass(cuda::kNoSet); }),
         total_bytes + head_bytes);
   print("whole pass", 1, replay_ms(stream.get(), pass) / n_passes, total_bytes + head_bytes);
   const auto choose = [&](bool draw) {
@@ -246,7 +246,7 @@ int main(int argc, char** argv) {
     graphs.push_back(capture(stream.get(), [&] { return choose(draw); }));
     print("choose, " + how, 1, replay_ms(stream.get(), graphs, kChosen, reset_rows), 0);
     graphs.clear();
-    for (int set = 0; set < n_passes; ++set) {
+    for (const int set : sets) {
       graphs.push_back(capture(stream.get(), [&] {
         const cudaError_t error = launch_pass(set);
         return error != cudaSuccess ? error : choose(draw);

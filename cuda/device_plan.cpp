@@ -99,21 +99,15 @@ Result<void> check_plan(const Plan& plan, int batch_rows) {
   return {};
 }
 
-bool reads_floats(const Plan& plan, const Step* step) {
-  if (step == nullptr) return true;
-  const auto is_of_floats = [&](MatrixId id) {
-    return id != kNoTensor && record_info(plan.tensors.matrix(id).format).input != InputKind::kInt8;
+/// Whether the step multiplies with a matrix whose activations are, or are not, quantised.
+bool has_matrix(const Plan& plan, const Step& step, bool of_quantised) {
+  const auto is_such = [&](MatrixId id) {
+    return id != kNoTensor && (record_info(plan.tensors.matrix(id).format).input == InputKind::kInt8) == of_quantised;
   };
-  return is_of_floats(step->matrix) || is_of_floats(step->second) || is_of_floats(step->third);
+  return is_such(step.matrix) || is_such(step.second) || is_such(step.third);
 }
-
-bool reads_quantised(const Plan& plan, const Step* step) {
-  if (step == nullptr) return false;
-  const auto is_of_integers = [&](MatrixId id) {
-    return id != kNoTensor && record_info(plan.tensors.matrix(id).format).input == InputKind::kInt8;
-  };
-  return is_of_integers(step->matrix) || is_of_integers(step->second) || is_of_integers(step->third);
-}
+bool reads_floats(const Plan& plan, const Step* step) { return step == nullptr || has_matrix(plan, *step, false); }
+bool reads_quantised(const Plan& plan, const Step* step) { return step != nullptr && has_matrix(plan, *step, true); }
 
 /// What each step but the head hands over. Nothing if a step hands over in another way: heads whose values are not
 /// whole steps of quantised activations need a kernel besides.
@@ -443,33 +437,23 @@ cudaError_t DevicePlan::launch(int step, int n_rows, cudaStream_t stream) {
   return launch_step(plain_.steps[static_cast<std::size_t>(step)], n_rows, layout_.head_size, stream);
 }
 
-cudaError_t DevicePlan::launch_body(int n_rows, cudaStream_t stream) {
-  for (int step = 0; step < n_steps(); ++step) {
-    const cudaError_t error = launch(step, n_rows, stream);
+DevicePlan::PlannedPass& DevicePlan::pass_of(int set) {
+  return set == kNoSet ? plain_ : relayed_[static_cast<std::size_t>(set)];
+}
+
+cudaError_t DevicePlan::launch_body(int n_rows, int set, cudaStream_t stream) {
+  for (PlannedStep& step : pass_of(set).steps) {
+    const cudaError_t error = launch_step(step, n_rows, layout_.head_size, stream);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
 }
 
-cudaError_t DevicePlan::launch_head(int first, int n, cudaStream_t stream) {
-  MultiplyArgs head = plain_.head;
+cudaError_t DevicePlan::launch_head(int first, int n, int set, bool is_joined, cudaStream_t stream) {
+  MultiplyArgs head = pass_of(set).head;
   head.n_rows = n;
   head.row_map += first;
-  return multiply(head, stream);
-}
-
-cudaError_t DevicePlan::launch_relayed_body(int set, cudaStream_t stream) {
-  for (PlannedStep& step : relayed_[static_cast<std::size_t>(set)].steps) {
-    const cudaError_t error = launch_step(step, 1, layout_.head_size, stream);
-    if (error != cudaSuccess) return error;
-  }
-  return cudaSuccess;
-}
-
-cudaError_t DevicePlan::launch_relayed_head(int set, bool is_joined, cudaStream_t stream) {
-  MultiplyArgs head = relayed_[static_cast<std::size_t>(set)].head;
-  head.n_rows = 1;
-  head.is_relayed = is_joined;
+  head.is_relayed = set != kNoSet && is_joined;
   return multiply(head, stream);
 }
 

@@ -71,18 +71,15 @@ class DevicePlan {
 
   /// Step 0 <= step < n_steps(), all but the head, for n_rows rows.
   cudaError_t launch(int step, int n_rows, cudaStream_t stream);
-  /// All of them.
-  cudaError_t launch_body(int n_rows, cudaStream_t stream);
-  /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows.
-  cudaError_t launch_head(int first, int n, cudaStream_t stream);
-
-  /// Whether there is a way for passes of one row in which steps hand over word by word (relay.hpp).
+  /// Whether there is a way for passes of one row in which steps hand over word by word, through a set of places
+  /// (relay.hpp).
   [[nodiscard]] bool can_relay() const { return !relay_.is_empty(); }
-  /// The same as launch_body and launch_head for one row. Passes take the sets in turn, whatever passes of other kinds
-  /// run between them, and nothing of one may start before all of the one before has ended.
-  cudaError_t launch_relayed_body(int set, cudaStream_t stream);
-  /// `is_joined`: right behind its body. Otherwise it waits for what was launched before.
-  cudaError_t launch_relayed_head(int set, bool is_joined, cudaStream_t stream);
+  /// All steps but the head. `set`: the places of a pass of one row, or kNoSet. Passes take the sets in turn, whatever
+  /// passes of other kinds run between them, and nothing of one may start before all of the one before has ended.
+  cudaError_t launch_body(int n_rows, int set, cudaStream_t stream);
+  /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows, of the body with that set.
+  /// `is_joined`: right behind it. Otherwise it waits for what was launched before.
+  cudaError_t launch_head(int first, int n, int set, bool is_joined, cudaStream_t stream);
 
   /// The tokens of the first n rows of logits: the highest ones, or as PassState::choices says.
   cudaError_t launch_choose(int n, cudaStream_t stream);
@@ -109,6 +106,7 @@ class DevicePlan {
   };
 
   static MultiplyArgs& product(PlannedPass& pass, int step);
+  [[nodiscard]] PlannedPass& pass_of(int set);
   Result<void> plan_relay(const Plan& plan, cudaStream_t stream);
   [[nodiscard]] PlannedPass relayed(int set) const;
   static cudaError_t launch_step(PlannedStep& step, int n_rows, int head_size, cudaStream_t stream);

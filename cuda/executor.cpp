@@ -190,20 +190,17 @@ void CudaExecutor::use_up(int set) {
 }
 
 Result<void> CudaExecutor::run_body(int n_rows) {
-  if (n_rows > kMostGraphRows) return check(device_.launch_body(n_rows, stream_.get()), "CUDA kernels");
   const int set = relay_set(n_rows);
-  return run_graph({n_rows, set, Ending::kNone}, [&] {
-    return set == kNoSet ? device_.launch_body(n_rows, stream_.get()) : device_.launch_relayed_body(set, stream_.get());
-  });
+  const auto launch = [&] { return device_.launch_body(n_rows, set, stream_.get()); };
+  if (n_rows > kMostGraphRows) return check(launch(), "CUDA kernels");
+  return run_graph({n_rows, set, Ending::kNone}, launch);
 }
 
 Result<void> CudaExecutor::run_head(int n_logits, int set, const StepOutput& output) {
   const std::size_t row_bytes = count(plan_.spec.vocab_size) * sizeof(float);
   for (int first = 0; first < n_logits; first += kLogitRows) {
     const int n = std::min(kLogitRows, n_logits - first);
-    const cudaError_t launched = set == kNoSet ? device_.launch_head(first, n, stream_.get())
-                                               : device_.launch_relayed_head(set, false, stream_.get());
-    INLAY_TRY(check(launched, "CUDA kernels"));
+    INLAY_TRY(check(device_.launch_head(first, n, set, false, stream_.get()), "CUDA kernels"));
     INLAY_TRY(check(cudaMemcpyAsync(host_logits_.as(), device_.buffers().logits.as(), count(n) * row_bytes,
                                     cudaMemcpyDeviceToHost, stream_.get()),
                     "CUDA logits"));
@@ -235,11 +232,8 @@ Result<void> CudaExecutor::run_choosing(std::span<const Choice> choices) {
   const auto n = static_cast<int>(choices.size());
   const int set = relay_set(n);
   INLAY_TRY(run_graph({n, set, draws ? Ending::kDraw : Ending::kChoose}, [&] {
-    cudaError_t error =
-        set == kNoSet ? device_.launch_body(n, stream_.get()) : device_.launch_relayed_body(set, stream_.get());
-    if (error != cudaSuccess) return error;
-    error = set == kNoSet ? device_.launch_head(0, n, stream_.get())
-                          : device_.launch_relayed_head(set, true, stream_.get());
+    cudaError_t error = device_.launch_body(n, set, stream_.get());
+    if (error == cudaSuccess) error = device_.launch_head(0, n, set, true, stream_.get());
     if (error != cudaSuccess) return error;
     return draws ? device_.launch_sample(n, stream_.get()) : device_.launch_choose(n, stream_.get());
   }));

@@ -59,7 +59,6 @@ class CudaExecutor final : public Executor {
   Result<bool> upload_pages(const RowBatch& batch, Staging& staging);
   /// What stands behind the body of a pass in a graph: the head and the choice of a token.
   enum class Ending : std::uint8_t { kNone, kChoose, kDraw };
-  static constexpr int kNoSet = -1;
   using GraphKey = std::tuple<int, int, Ending>;  // rows, set of places of a relay or kNoSet
   template <class Launch>
   Result<void> run_graph(const GraphKey& key, const Launch& launch);

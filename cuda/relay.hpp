@@ -19,6 +19,7 @@ namespace inlay::cuda {
 
 /// Sets of places.
 inline constexpr int kRelaySets = 2;
+inline constexpr int kNoSet = -1;  // of a pass whose kernels wait for each other
 
 /// What a step hands over, as counts of values; zeros for what it does not make.
 struct RelayShape {
