@@ -45,20 +45,7 @@ struct LaneColumns {
     }
   }
 
-  /// From a row of floats that may not be there yet (arrival.cuh); otherwise as `load`.
-  __device__ __forceinline__ void load_strong(const Lane<kTokens>& lane, const float* row, int n_left) {
-    for_each(lane, [&](int col, float(&to)[kElements]) {
-      if constexpr (kElements == 2) {
-        float2 two = {};
-        if (col < n_left) load_words(two, row + col);
-        to[0] = two.x, to[1] = two.y;
-      } else {
-        to[0] = 0.0F;
-        if (col < n_left) load_word(to[0], row + col);
-      }
-    });
-  }
-  /// Whether there is a column that is not.
+  /// Whether there is a column that has not come yet (arrival.cuh).
   [[nodiscard]] __device__ __forceinline__ bool has_absent() const {
     bool is_any = false;
 #pragma unroll
@@ -72,16 +59,26 @@ struct LaneColumns {
     return is_any;
   }
 
-  /// From a row of floats, of which `n_left` are there from the record on.
+  /// From a row of floats, of which `n_left` are there from the record on. kLate: they may not have come yet.
+  template <bool kLate>
   __device__ __forceinline__ void load(const Lane<kTokens>& lane, const float* row, int n_left) {
     for_each(lane, [&](int col, float(&to)[kElements]) {
-      const bool there = col < n_left;
-      if constexpr (kElements == 2) {
-        const float2 two = there ? *reinterpret_cast<const float2*>(row + col) : float2{};
-        to[0] = two.x, to[1] = two.y;
-      } else {
-        to[0] = there ? row[col] : 0.0F;
+      float2 two = {};
+      if (col < n_left) {
+        if constexpr (kElements == 2) {
+          if constexpr (kLate) {
+            load_words(two, row + col);
+          } else {
+            two = *reinterpret_cast<const float2*>(row + col);
+          }
+        } else if constexpr (kLate) {
+          load_word(two.x, row + col);
+        } else {
+          two.x = row[col];
+        }
       }
+      to[0] = two.x;
+      if constexpr (kElements == 2) to[1] = two.y;
     });
   }
 

@@ -1,26 +1,21 @@
-// Split softmax (Dao et al. 2023, "Flash-Decoding"): a block takes a range of positions for the query heads that share
-// a key head, and keeps the largest score, the sum of weights and the weighted sum of values (Milakov and Gimelshein
-// 2018). The last block of a row and head joins the ranges, in their order.
+// Split softmax (seen.cuh): a block takes a range of positions for the query heads that share a key head. The last
+// block of a row and head joins the ranges, in their order.
 #include "cuda/step_attend.hpp"
 
-#include <cuda_fp16.h>
-
 #include <algorithm>
-#include <cmath>
 
 #include "cuda/arrival.cuh"
 #include "cuda/dependent.cuh"
+#include "cuda/kv_columns.cuh"
 #include "cuda/launch.hpp"
 #include "cuda/quantise.cuh"
-#include "cuda/record.hpp"
+#include "cuda/seen.cuh"
 
 namespace inlay::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kThreads = kWarps * kWarp;
-constexpr int kColumns = 8;           // of a head, a lane
-constexpr int kBatch = 4;             // positions of a lane that are on their way together
+using namespace attention;
+
 constexpr int kFewRows = 8;           // of a small pass
 constexpr int kRangePositions = 128;  // of a long sequence
 constexpr int kWholePositions = 256;  // a sequence up to here is one range: joining ranges takes longer
@@ -45,145 +40,6 @@ __device__ __forceinline__ Range range_of(int length, int split) {
   range.begin = min(length, split * each);
   range.end = min(length, range.begin + each);
   return range;
-}
-
-/// Eight neighbours of a key or value.
-struct Columns {
-  float v[kColumns];
-};
-
-template <bool kQuantised>
-struct Packed;
-
-template <>
-struct Packed<false> {
-  uint4 bits;
-  __device__ __forceinline__ void load(const std::byte* row, int col, int /*head_size*/) {
-    bits = *reinterpret_cast<const uint4*>(row + 2 * col);
-  }
-  /// What may not be there yet.
-  __device__ __forceinline__ bool load_strong(const std::byte* row, int col, int /*head_size*/) {
-    load_words(bits, row + 2 * col);
-    return !is_absent(bits);
-  }
-  __device__ __forceinline__ Columns values() const {
-    Columns c;
-    const unsigned words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float2 two = __half22float2(*reinterpret_cast<const __half2*>(&words[i]));
-      c.v[2 * i] = two.x, c.v[2 * i + 1] = two.y;
-    }
-    return c;
-  }
-};
-
-template <>
-struct Packed<true> {
-  uint2 bits;
-  float scale;
-  __device__ __forceinline__ void load(const std::byte* row, int col, int head_size) {
-    bits = *reinterpret_cast<const uint2*>(row + col);
-    scale = __half2float(*reinterpret_cast<const __half*>(row + head_size + col / 32 * 2));
-  }
-  __device__ __forceinline__ bool load_strong(const std::byte* row, int col, int head_size) {
-    unsigned short half = 0;
-    load_words(bits, row + col);
-    load_half(half, row + head_size + col / 32 * 2);
-    scale = __half2float(__ushort_as_half(half));
-    return !is_absent(bits) && !is_absent(half);
-  }
-  __device__ __forceinline__ Columns values() const {
-    Columns c;
-    const unsigned words[2] = {bits.x, bits.y};
-#pragma unroll
-    for (int i = 0; i < kColumns; ++i) {
-      c.v[i] = scale * static_cast<float>(static_cast<int>(words[i / 4] << (24 - 8 * (i % 4))) >> 24);
-    }
-    return c;
-  }
-};
-
-/// What the query heads have seen so far.
-template <int kHeads>
-struct Seen {
-  float most[kHeads];   // largest score, in powers of two
-  float total[kHeads];  // of the weights 2^(score - most)
-  Columns sum[kHeads];  // of the weighted values
-};
-
-template <int kHeads>
-__device__ __forceinline__ void clear(Seen<kHeads>& seen) {
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    seen.most[h] = -INFINITY;
-    seen.total[h] = 0.0F;
-    seen.sum[h] = {};
-  }
-}
-
-/// 2^(a - b); 0 where nothing was seen yet.
-__device__ __forceinline__ float weight_of(float a, float b) { return a == -INFINITY ? 0.0F : exp2f(a - b); }
-
-/// Adds positions, of which those that are not there have the score -infinity.
-template <int kHeads>
-__device__ __forceinline__ void see(Seen<kHeads>& seen, int h, const float (&scores)[kBatch],
-                                    const Columns (&values)[kBatch]) {
-  float most = seen.most[h];
-#pragma unroll
-  for (const float score : scores) most = fmaxf(most, score);
-  const float keep = weight_of(seen.most[h], most);
-  seen.most[h] = most;
-  seen.total[h] *= keep;
-#pragma unroll
-  for (float& sum : seen.sum[h].v) sum *= keep;
-#pragma unroll
-  for (int i = 0; i < kBatch; ++i) {
-    const float weight = weight_of(scores[i], most);
-    seen.total[h] += weight;
-#pragma unroll
-    for (int col = 0; col < kColumns; ++col) {
-      seen.sum[h].v[col] = fmaf(weight, values[i].v[col], seen.sum[h].v[col]);
-    }
-  }
-}
-
-/// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, stride, 4 +
-/// head_size], the first n of each head. All loads come first, so that they wait together.
-template <class Store>
-__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
-                                            const Store& store) {
-  const int part_floats = head_size + 4;
-  for (int i = 4 * static_cast<int>(threadIdx.x); i < n_heads * head_size; i += 4 * kThreads) {
-    const int h = i / head_size;
-    const float* parts = ranges + h * stride * part_floats;
-    const int col = 4 + i - h * head_size;
-    float2 seen[kMostSplits];  // largest score, total
-    float4 values[kMostSplits];
-#pragma unroll
-    for (int split = 0; split < kMostSplits; ++split) {
-      seen[split] = {-INFINITY, 0.0F};
-      values[split] = {};
-      if (split >= n) continue;
-      seen[split] = *reinterpret_cast<const float2*>(parts + split * part_floats);
-      values[split] = *reinterpret_cast<const float4*>(parts + split * part_floats + col);
-    }
-    float most = -INFINITY;
-#pragma unroll
-    for (const float2& part : seen) most = fmaxf(most, part.x);
-    float total = 0.0F;
-    float4 sum = {};
-#pragma unroll
-    for (int split = 0; split < kMostSplits; ++split) {
-      const float weight = weight_of(seen[split].x, most);
-      const float4& v = values[split];
-      total = fmaf(weight, seen[split].y, total);
-      sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
-      sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
-    }
-    const float inverse = 1.0F / total;
-    store(i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
-  }
 }
 
 struct HeadChunk {
@@ -354,90 +210,6 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
     }
   }
 }
-
-/// Joins what the groups of kLanes lanes of a warp have seen: all of them have the same then.
-template <int kLanes, int kHeads>
-__device__ __forceinline__ void join_lanes(Seen<kHeads>& seen) {
-#pragma unroll
-  for (int offset = kLanes; offset < kWarp; offset *= 2) {
-#pragma unroll
-    for (int h = 0; h < kHeads; ++h) {
-      const float other = __shfl_xor_sync(kAllLanes, seen.most[h], offset);
-      const float most = fmaxf(seen.most[h], other);
-      const float weight = weight_of(seen.most[h], most);
-      seen.most[h] = most;
-      seen.total[h] *= weight;
-      seen.total[h] += __shfl_xor_sync(kAllLanes, seen.total[h], offset);
-#pragma unroll
-      for (float& sum : seen.sum[h].v) {
-        sum *= weight;
-        sum += __shfl_xor_sync(kAllLanes, sum, offset);
-      }
-    }
-  }
-}
-
-/// What the warps have seen, in shared memory.
-template <int kLanes, int kHeads>
-struct Warps {
-  float* most;   // [kHeads, kWarps]
-  float* total;  // [kHeads, kWarps]
-  float* sums;   // [kHeads, kWarps, stride]
-  int stride;    // of sums: head_size, and four so that warps lie in other banks
-
-  __device__ __forceinline__ Warps(float* shared, int head_size)
-      : most(shared),
-        total(most + kHeads * kWarps),
-        sums(total + kHeads * kWarps),
-        stride(head_size + 4) {}
-  static int floats(int head_size) { return kHeads * kWarps * (2 + head_size + 4); }
-
-  __device__ __forceinline__ void store(const Seen<kHeads>& seen, int head_size) {
-    const int warp = static_cast<int>(threadIdx.x / kWarp);
-    const int lane = static_cast<int>(threadIdx.x % kWarp);
-    const int col = lane * kColumns;
-    if (lane >= kLanes) return;
-#pragma unroll
-    for (int h = 0; h < kHeads; ++h) {
-      if (lane == 0) most[h * kWarps + warp] = seen.most[h], total[h * kWarps + warp] = seen.total[h];
-      if (col >= head_size) continue;
-      auto* at = reinterpret_cast<float4*>(sums + (h * kWarps + warp) * stride + col);
-      const float* v = seen.sum[h].v;
-      at[0] = {v[0], v[1], v[2], v[3]};
-      at[1] = {v[4], v[5], v[6], v[7]};
-    }
-  }
-
-  /// Four neighbours of the head's weighted values, and what they are weighted with. After a barrier.
-  struct Joined {
-    float largest = -INFINITY;  // score of all warps
-    float total = 0.0F;         // of the weights
-    float4 sum = {};
-  };
-  [[nodiscard]] __device__ __forceinline__ Joined joined(int h, int col) const {
-    Joined joined;
-    float scores[kWarps];
-    float totals[kWarps];
-    float4 values[kWarps];
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      scores[warp] = most[h * kWarps + warp];
-      totals[warp] = total[h * kWarps + warp];
-      values[warp] = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * stride + col);
-    }
-#pragma unroll
-    for (const float score : scores) joined.largest = fmaxf(joined.largest, score);
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      const float weight = weight_of(scores[warp], joined.largest);
-      const float4& v = values[warp];
-      joined.total = fmaf(weight, totals[warp], joined.total);
-      joined.sum.x = fmaf(weight, v.x, joined.sum.x), joined.sum.y = fmaf(weight, v.y, joined.sum.y);
-      joined.sum.z = fmaf(weight, v.z, joined.sum.z), joined.sum.w = fmaf(weight, v.w, joined.sum.w);
-    }
-    return joined;
-  }
-};
 
 /// True for the block that is the last of `n`, and then everything that the others wrote before is visible: a barrier
 /// stands between the writes and the counting, and another between that and what is read.
