@@ -28,6 +28,7 @@ struct SharedLayout {
   int slots = 0;     // [warp][n_slots] of records on their way (RecordStream)
   int slot_bytes = 0;
   int n_slots = 0;
+  int n_ahead = 0;  // of a single token: records that may be missing when the next of the first is called for; 0 or 1
   int bytes = 0;
 };
 

@@ -12,7 +12,8 @@
 namespace inlay::cuda {
 
 /// The records of a warp's task, in the order in which it takes them: all panels of a record. Some are always on their
-/// way to the warp's slots in shared memory.
+/// way to the warp's slots in shared memory. At the beginning, a single token's come one after the other: all at once
+/// they would hold up the words that other kernels hand over at that time.
 ///
 /// A slot has the vectors of the planes as the record has them, then 16 bytes for each lane: what it keeps of the scales
 /// (four bytes of the rest in the second word), from byte 8 on what its pair of rows shares. So a lane of a single token
@@ -51,6 +52,7 @@ class RecordStream {
     for (int i = 0; i < layout.n_slots; ++i) {
       fetch();
       go_on();
+      if (kTokens == 1 && i + 1 < layout.n_slots) wait_for_groups(layout.n_ahead);
     }
   }
 
