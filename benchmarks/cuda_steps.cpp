@@ -187,9 +187,9 @@ int main(int argc, char** argv) {
   }
   const int n_logits = std::min(n_rows, cuda::kLogitRows);
   // Passes that hand over word by word take two sets of places in turn.
-  const auto launch_pass = [&](int set) {
+  const auto launch_pass = [&](int set, bool chooses = false) {
     const cudaError_t error = device.launch_body(n_rows, set, stream.get());
-    return error != cudaSuccess ? error : device.launch_head(0, n_logits, set, true, stream.get());
+    return error != cudaSuccess ? error : device.launch_head(0, n_logits, set, true, chooses, stream.get());
   };
   std::vector<int> sets = {cuda::kNoSet};
   if (n_rows == 1 && device.can_relay()) {
@@ -231,7 +231,8 @@ int main(int argc, char** argv) {
   }
   const std::uint64_t head_bytes = device.weight_bytes(-1);
   print(name_of(StepKind::kHead), 1,
-        replay_ms(stream.get(), [&] { return device.launch_head(0, n_logits, cuda::kNoSet, false, stream.get()); }),
+        replay_ms(stream.get(),
+                  [&] { return device.launch_head(0, n_logits, cuda::kNoSet, false, false, stream.get()); }),
         head_bytes);
   print("all, waiting for kernels", 1, replay_ms(stream.get(), [&] { return launch_pass(cuda::kNoSet); }),
         total_bytes + head_bytes);
@@ -248,7 +249,7 @@ int main(int argc, char** argv) {
     graphs.clear();
     for (const int set : sets) {
       graphs.push_back(capture(stream.get(), [&] {
-        const cudaError_t error = launch_pass(set);
+        const cudaError_t error = launch_pass(set, !draw);
         return error != cudaSuccess ? error : choose(draw);
       }));
     }

@@ -64,6 +64,7 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.quantised_attention, quantised_bytes(batch_rows, spec.query_length()));
   visitor(buffers.quantised_hidden, quantised_bytes(batch_rows, spec.feed_forward_length));
   visitor(buffers.logits, count(kLogitRows, spec.vocab_size) * kFloat);
+  visitor(buffers.best, count(kLogitRows) * sizeof(*ChooseArgs::best));
   visitor(buffers.extremes, count(kLogitRows, slices_of(spec.vocab_size)) * sizeof(Extremes));
   visitor(buffers.bins, count(kLogitRows, kSampleBins) * sizeof(SampleBin));
   visitor(buffers.keys, count(kLogitRows, spec.vocab_size) * sizeof(*SampleArgs::keys));
@@ -176,8 +177,8 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
   INLAY_TRY_ASSIGN(device.weights_, Weights::load(plan, options, stream));
   INLAY_TRY_ASSIGN(device.buffers_, Buffers::create(plan, options.batch_rows));
   const Buffers& buffers = device.buffers_;
-  for (const Memory* zeros :
-       {&buffers.arrived, &buffers.quantised_x, &buffers.quantised_attention, &buffers.quantised_hidden}) {
+  for (const Memory* zeros : {&buffers.best, &buffers.arrived, &buffers.quantised_x, &buffers.quantised_attention,
+                              &buffers.quantised_hidden}) {
     INLAY_TRY(check(cudaMemsetAsync(zeros->as(), 0, zeros->bytes(), stream), "work buffers"));
   }
   INLAY_TRY(check(cudaMemcpyAsync(buffers.frequencies.as(), plan.rope.frequencies.data(), buffers.frequencies.bytes(),
@@ -188,8 +189,9 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
     if (plan.steps[step].kind == StepKind::kHead) {
       device.plain_.head = device.plan_multiply(plan, step);
       INLAY_TRY(check(prepare_multiply(device.plain_.head), "CUDA kernels"));
-      device.choose_.logits = buffers.logits.as<float>();
-      device.choose_.vocab_size = plan.spec.vocab_size;
+      device.choose_.best = buffers.best.as<unsigned long long>();
+      device.sample_.logits = buffers.logits.as<float>();
+      device.sample_.vocab_size = plan.spec.vocab_size;
       device.sample_.extremes = buffers.extremes.as<Extremes>();
       device.sample_.bins = buffers.bins.as<SampleBin>();
       device.sample_.keys = buffers.keys.as<unsigned long long>();
@@ -378,7 +380,7 @@ void DevicePlan::set_state(const PassState& state) {
     pass->head.kv.state = state;
     pass->head.row_map = state.logit_rows;
   }
-  choose_.state = state;
+  choose_.state = sample_.state = state;
 }
 
 std::uint64_t DevicePlan::weight_bytes(int step) const {
@@ -449,11 +451,12 @@ cudaError_t DevicePlan::launch_body(int n_rows, int set, cudaStream_t stream) {
   return cudaSuccess;
 }
 
-cudaError_t DevicePlan::launch_head(int first, int n, int set, bool is_joined, cudaStream_t stream) {
+cudaError_t DevicePlan::launch_head(int first, int n, int set, bool is_joined, bool chooses, cudaStream_t stream) {
   MultiplyArgs head = pass_of(set).head;
   head.n_rows = n;
   head.row_map += first;
   head.is_relayed = set != kNoSet && is_joined;
+  head.best = chooses ? choose_.best : nullptr;
   return multiply(head, stream);
 }
 
@@ -463,8 +466,7 @@ cudaError_t DevicePlan::launch_choose(int n, cudaStream_t stream) {
 }
 
 cudaError_t DevicePlan::launch_sample(int n, cudaStream_t stream) {
-  choose_.n = n;
-  sample_.choose = choose_;
+  sample_.n = n;
   return sample(sample_, stream);
 }
 

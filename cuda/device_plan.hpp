@@ -35,6 +35,7 @@ struct Buffers {
   Memory quantised_attention;
   Memory quantised_hidden;
   Memory logits;       // [kLogitRows, V]
+  Memory best;         // [kLogitRows] MultiplyArgs::best of the head, zeros between passes
   Memory partial;      // [kMostPartialRows * kMostSplits, Q + 4 * n_heads]
   Memory arrived;      // [kMostPartialRows, n_heads]
   Memory extremes;     // [kLogitRows, slices_of(V)], with the next two those of SampleArgs
@@ -78,10 +79,12 @@ class DevicePlan {
   /// passes of other kinds run between them, and nothing of one may start before all of the one before has ended.
   cudaError_t launch_body(int n_rows, int set, cudaStream_t stream);
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows, of the body with that set.
-  /// `is_joined`: right behind it. Otherwise it waits for what was launched before.
-  cudaError_t launch_head(int first, int n, int set, bool is_joined, cudaStream_t stream);
+  /// `is_joined`: right behind it. Otherwise it waits for what was launched before. `chooses`: notes the highest ones,
+  /// for launch_choose.
+  cudaError_t launch_head(int first, int n, int set, bool is_joined, bool chooses, cudaStream_t stream);
 
-  /// The tokens of the first n rows of logits: the highest ones, or as PassState::choices says.
+  /// The tokens of the first n rows of logits: the highest ones, of a head that has noted them, or as
+  /// PassState::choices says.
   cudaError_t launch_choose(int n, cudaStream_t stream);
   cudaError_t launch_sample(int n, cudaStream_t stream);
 

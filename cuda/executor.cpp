@@ -200,7 +200,7 @@ Result<void> CudaExecutor::run_head(int n_logits, int set, const StepOutput& out
   const std::size_t row_bytes = count(plan_.spec.vocab_size) * sizeof(float);
   for (int first = 0; first < n_logits; first += kLogitRows) {
     const int n = std::min(kLogitRows, n_logits - first);
-    INLAY_TRY(check(device_.launch_head(first, n, set, false, stream_.get()), "CUDA kernels"));
+    INLAY_TRY(check(device_.launch_head(first, n, set, false, false, stream_.get()), "CUDA kernels"));
     INLAY_TRY(check(cudaMemcpyAsync(host_logits_.as(), device_.buffers().logits.as(), count(n) * row_bytes,
                                     cudaMemcpyDeviceToHost, stream_.get()),
                     "CUDA logits"));
@@ -233,7 +233,7 @@ Result<void> CudaExecutor::run_choosing(std::span<const Choice> choices) {
   const int set = relay_set(n);
   INLAY_TRY(run_graph({n, set, draws ? Ending::kDraw : Ending::kChoose}, [&] {
     cudaError_t error = device_.launch_body(n, set, stream_.get());
-    if (error == cudaSuccess) error = device_.launch_head(0, n, set, true, stream_.get());
+    if (error == cudaSuccess) error = device_.launch_head(0, n, set, true, !draws, stream_.get());
     if (error != cudaSuccess) return error;
     return draws ? device_.launch_sample(n, stream_.get()) : device_.launch_choose(n, stream_.get());
   }));

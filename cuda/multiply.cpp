@@ -68,7 +68,8 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
   layout.warp_stride = 4 * (tokens == 1 ? layout.n_fours | 1 : layout.n_fours);
   layout.squares = take(kFloat * tokens * layout.warp_stride);
   if (tokens == 1 && of_warp == 1) {
-    layout.apart = take(shape.n_warps() * shape.panels_of_group * kApartBytes);
+    layout.apart_warps = (shape.warps_of_group + kApartWarps - 1) / kApartWarps * kApartWarps;
+    layout.apart = take(shape.n_panels() * layout.apart_warps * kApartBytes);
   } else {
     layout.partial = take(kFloat * shape.n_panels() * tokens * kPanelRows * layout.warp_stride);
   }

@@ -82,6 +82,9 @@ struct MultiplyArgs {
   // number of panels, and the output a multiple of 32 rows.
   QuantisedRows quantised_out;
   const float* next_norm = nullptr;  // [out_stride], or null
+  // Of kStore: [n_rows] the highest output of each row so far as a LogitKey (logit_key.cuh), to which this product's
+  // are added; or null.
+  unsigned long long* best = nullptr;
   KvStore kv;
 };
 

@@ -10,15 +10,17 @@ inline constexpr int kMostWarps = 16;  // of a block
 /// Activations of a record in shared memory: words, then sums (activations.hpp).
 inline constexpr int kStagedBytes = kRecordColumns / kStepOfInput * (kStepBytes + static_cast<int>(sizeof(StepSums)));
 
-/// Bytes of the classes' sums of a panel and a warp (SumStore).
+/// Bytes of the classes' sums of a panel and a warp (SumStore), and of how many warps they are added up at once.
 inline constexpr int kApartBytes = kPanelRows * kClasses * static_cast<int>(sizeof(float));
+inline constexpr int kApartWarps = 8;
 
 /// Where the block keeps what in dynamic shared memory, in bytes.
 struct SharedLayout {
   int partial = 0;      // float [panel of the block][token][row][warp_stride], if `apart` is 0
   int warp_stride = 0;  // of a single token an odd number of fours: of eight neighbours no two are in the same banks
   int n_fours = 0;      // of warps, filled up with zeros
-  int apart = 0;        // of a single token: float [warp][panel of the group][row][class] (SumStore), or 0
+  int apart = 0;        // of a single token: float [panel of the block][apart_warps][row][class] (SumStore), or 0
+  int apart_warps = 0;  // of a group, filled up with zeros to a multiple of kApartWarps
   int squares = 0;      // float [token][warp_stride] of the first group, of a normalised input
   int places = 0;       // OutputPlace [threads with an output]
   int n_places = 0;
@@ -42,12 +44,15 @@ struct alignas(16) OutputPlace {
   float* out = nullptr;           // the output
   std::byte* word = nullptr;      // of its quantised parts (word_of_lane)
   StepSums* step_sums = nullptr;  // those of its step
-  std::byte* kv = nullptr;        // kQkv: the position's head in the cache
+  union {
+    std::byte* kv = nullptr;   // kQkv: the position's head in the cache
+    unsigned long long* best;  // kStore: of the row (MultiplyArgs::best)
+  };
   std::byte* kv_relay = nullptr;  // kQkv: KvStore::relay
   const float* residual = nullptr;
   const float2* angle = nullptr;  // kQkv: of the pair
   float next_norm = 1.0F;
-  int col = 0;  // kQkv: of the head
+  int col = 0;  // kQkv: of the head; kStore: of the row
   // What the kernels before have left, put there when it is known (fetch_input).
   float old = 0.0F;            // kAdd: what is added to
   int n_warps = 0;             // whose sums are added up

@@ -6,6 +6,7 @@
 #include "cuda/arrival.cuh"
 #include "cuda/async_copy.cuh"
 #include "cuda/lane.cuh"
+#include "cuda/logit_key.cuh"
 #include "cuda/multiply_kernels.hpp"
 #include "cuda/multiply_task.cuh"
 #include "cuda/quantise.cuh"
@@ -38,19 +39,16 @@ __device__ __forceinline__ float sum_of_warps(int address, int n_warps) {
   return sum;
 }
 
-/// The same where they have classes apart, so many bytes from a warp to the next.
-__device__ __forceinline__ float sum_of_classes_apart(int address, int n_warps, int stride) {
-  constexpr int kAtOnce = 8;
+/// The same where they have classes apart, of a multiple of kApartWarps.
+__device__ __forceinline__ float sum_of_classes_apart(int address, int n_warps) {
   float sum = 0.0F;
 #pragma unroll 1
-  for (; n_warps > 0; n_warps -= kAtOnce) {
-    float4 classes[kAtOnce] = {};
+  for (; n_warps > 0; n_warps -= kApartWarps, address += kApartWarps * kApartBytes) {
+    float4 classes[kApartWarps];
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i, address += stride) {
-      if (i < n_warps) detail::load_shared(classes[i], address);
-    }
+    for (int i = 0; i < kApartWarps; ++i) detail::load_shared(classes[i], address + i * kApartBytes);
 #pragma unroll
-    for (int i = 0; i < kAtOnce; i += 4) {
+    for (int i = 0; i < kApartWarps; i += 4) {
       sum += sum_of_classes(detail::sum_of(classes[i]), detail::sum_of(classes[i + 1]), detail::sum_of(classes[i + 2]),
                             detail::sum_of(classes[i + 3]));
     }
@@ -79,9 +77,9 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
   const int row = (first_panel_of(args, part, group * step) + of_group) * kPanelRows + i % kPanelRows;
   const int row_of_pass = static_cast<int>(blockIdx.y) * kTokens + token;
   if (kTokens == 1 && layout.apart > 0) {
-    const int first = group * step * shape.warps_of_group * shape.panels_of_group;
-    y.sums =
-        base + layout.apart + (first + of_group) * kApartBytes + i % kPanelRows * static_cast<int>(sizeof(float4));
+    const int of_block = group * step * shape.panels_of_group + of_group;
+    y.sums = base + layout.apart + of_block * layout.apart_warps * kApartBytes +
+             i % kPanelRows * static_cast<int>(sizeof(float4));
   } else {
     y.sums = base + layout.partial +
              (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
@@ -104,6 +102,7 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
     y.word = to.words + word_of_lane(threadIdx.x % kWarp);
     y.step_sums = to.sums;
   }
+  if (args.best != nullptr) y.best = args.best + row_of_pass, y.col = row;
   if (args.epilogue != Epilogue::kQkv) return y;
   const KvStore& kv = args.kv;
   const int head = quotient(row, kv.inverse_head_size);
@@ -176,6 +175,17 @@ __device__ __forceinline__ void store_kv_block(const KvLayout& layout, const Out
   store(y.kv_relay);
 }
 
+/// Half a warp has outputs of one row, a panel.
+__device__ __forceinline__ void keep_best(const OutputPlace& y, float value) {
+  const unsigned lane = threadIdx.x % kWarp;
+  const unsigned half = 0xFFFFU << (lane & 16U);
+  const LogitKey key = y.best == nullptr ? 0 : key_of(value, y.col);
+  const auto upper = static_cast<unsigned>(key >> 32);
+  const unsigned highest = __reduce_max_sync(half, upper);
+  const unsigned lower = __reduce_max_sync(half, upper == highest ? static_cast<unsigned>(key) : 0U);
+  if (lane % kPanelRows == 0 && y.best != nullptr) atomicMax(y.best, static_cast<LogitKey>(highest) << 32 | lower);
+}
+
 }  // namespace detail
 
 /// The product that belongs to an output, in `second`, and of a gate that of part 0 in `first`.
@@ -188,17 +198,15 @@ __device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const Sha
                                              const OutputPlace& y) {
   const MultiplyShape& shape = args.shape;
   const bool is_apart = kTokens == 1 && layout.apart > 0;
-  const int stride = shape.panels_of_group * kApartBytes;
-  const int group_bytes = is_apart ? y.n_warps * stride
-                                   : shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride *
-                                         static_cast<int>(sizeof(float));
+  const int panel_bytes = is_apart ? layout.apart_warps * kApartBytes
+                                   : kTokens * kPanelRows * layout.warp_stride * static_cast<int>(sizeof(float));
   OutputSums sums;
   int address = y.sums;
 #pragma unroll 1
   for (int n_parts = args.epilogue == Epilogue::kGated ? 2 : 1; n_parts > 0; --n_parts) {
     sums.first = sums.second;
-    sums.second = is_apart ? sum_of_classes_apart(address, y.n_warps, stride) : sum_of_warps(address, y.n_warps);
-    address += group_bytes;
+    sums.second = is_apart ? sum_of_classes_apart(address, layout.apart_warps) : sum_of_warps(address, y.n_warps);
+    address += shape.panels_of_group * panel_bytes;
   }
   return sums;
 }
@@ -223,7 +231,9 @@ __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const Sh
     }
   }
   value += y.old;
-  if (y.out != nullptr) store_word(y.out, present(value));
+  value = present(value);
+  if (y.out != nullptr) store_word(y.out, value);
+  if (args.best != nullptr) detail::keep_best(y, value);
   if (__any_sync(kAllLanes, y.word != nullptr)) {  // all of them or none
     const float own_squares = sum_of_squares(value);
     quantise_columns(y.word, y.step_sums, value * y.next_norm, args.next_norm == nullptr ? 0.0F : own_squares);

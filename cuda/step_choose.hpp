@@ -9,13 +9,12 @@ namespace inlay::cuda {
 
 struct ChooseArgs {
   PassState state;
-  const float* logits = nullptr;  // [n, vocab_size]
-  int vocab_size = 0;
-  int n = 0;  // rows that want a token, at most kLogitRows
+  unsigned long long* best = nullptr;  // [n] MultiplyArgs::best of the head
+  int n = 0;                           // rows that want a token, at most kLogitRows
 };
 
-/// Takes the highest logit of each row, the lowest id among equals, and gives it to the row as its token at the next
-/// position, and to the host. Asynchronous.
+/// Gives each row the highest of its logits, the lowest id among equals, as its token at the next position, and the
+/// host too. `best` is zeros then, as the next head wants it. Asynchronous.
 cudaError_t choose(const ChooseArgs& args, cudaStream_t stream);
 
 }  // namespace inlay::cuda

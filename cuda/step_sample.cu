@@ -32,7 +32,7 @@ struct BinScale {
 /// Every thread of the block calls it.
 template <int kBlockThreads>
 __device__ BinScale scale_of(const SampleArgs& args, int row, float temperature) {
-  const int n = slices_of(args.choose.vocab_size);
+  const int n = slices_of(args.vocab_size);
   const Extremes* slices = args.extremes + static_cast<std::size_t>(row) * static_cast<std::size_t>(n);
   float highest = -INFINITY;
   float lowest = INFINITY;
@@ -74,8 +74,8 @@ struct Slice {
   __device__ explicit Slice(const SampleArgs& args)
       : row(static_cast<int>(blockIdx.y)),
         begin(static_cast<int>(blockIdx.x) * kSampleSlice),
-        end(min(begin + kSampleSlice, args.choose.vocab_size)),
-        logits(args.choose.logits + static_cast<std::size_t>(row) * static_cast<std::size_t>(args.choose.vocab_size)),
+        end(min(begin + kSampleSlice, args.vocab_size)),
+        logits(args.logits + static_cast<std::size_t>(row) * static_cast<std::size_t>(args.vocab_size)),
         bins(args.bins + row * kSampleBins) {}
 };
 
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) count_kernel(const __grid_constant__
   allow_next_kernel();
   wait_for_previous_kernel();
   const Slice slice(args);
-  const RowChoice choice = args.choose.state.choices[slice.row];
+  const RowChoice choice = args.state.choices[slice.row];
   const BinScale scale = scale_of<kThreads>(args, slice.row, choice.temperature);
   for (int i = slice.begin + static_cast<int>(threadIdx.x); i < slice.end; i += kThreads) {
     const float logit = ranked(slice.logits[i]);
@@ -150,11 +150,11 @@ __global__ void __launch_bounds__(kThreads) place_kernel(const __grid_constant__
   allow_next_kernel();
   wait_for_previous_kernel();
   const Slice slice(args);
-  const RowChoice choice = args.choose.state.choices[slice.row];
-  const unsigned most = most_candidates(choice, args.choose.vocab_size);
+  const RowChoice choice = args.state.choices[slice.row];
+  const unsigned most = most_candidates(choice, args.vocab_size);
   const BinScale scale = scale_of<kThreads>(args, slice.row, choice.temperature);
   find_starts<kThreads>(slice.bins, starts);
-  LogitKey* keys = args.keys + static_cast<std::size_t>(slice.row) * static_cast<std::size_t>(args.choose.vocab_size);
+  LogitKey* keys = args.keys + static_cast<std::size_t>(slice.row) * static_cast<std::size_t>(args.vocab_size);
   for (int i = slice.begin + static_cast<int>(threadIdx.x); i < slice.end; i += kThreads) {
     const float logit = ranked(slice.logits[i]);
     const int bin = scale.bin(logit);
@@ -201,8 +201,8 @@ class Ranking {
  public:
   __device__ Ranking(const SampleArgs& args, int row, const BinScale& scale, DrawMemory& memory)
       : bins_(args.bins + row * kSampleBins),
-        keys_(args.keys + static_cast<std::size_t>(row) * static_cast<std::size_t>(args.choose.vocab_size)),
-        n_(static_cast<unsigned>(args.choose.vocab_size)),
+        keys_(args.keys + static_cast<std::size_t>(row) * static_cast<std::size_t>(args.vocab_size)),
+        n_(static_cast<unsigned>(args.vocab_size)),
         scale_(scale),
         memory_(memory) {
     find_starts<kDrawThreads>(bins_, memory_.starts);
@@ -355,23 +355,23 @@ __global__ void __launch_bounds__(kDrawThreads, 1) draw_kernel(const __grid_cons
   allow_next_kernel();
   wait_for_previous_kernel();
   const auto row = static_cast<int>(blockIdx.x);
-  const PassState& state = args.choose.state;
+  const PassState& state = args.state;
   const RowChoice choice = state.choices[row];
   const BinScale scale = scale_of<kDrawThreads>(args, row, choice.temperature);
   Ranking ranking(args, row, scale, memory);
   const std::uint64_t random = choice.random + kSplitMixStep;
   const int token =
-      draw(ranking, choice, scale.highest, most_candidates(choice, args.choose.vocab_size), split_mix_uniform(random));
+      draw(ranking, choice, scale.highest, most_candidates(choice, args.vocab_size), split_mix_uniform(random));
   __syncthreads();  // all have read the choice
   if (threadIdx.x != 0) return;
   if (choice.temperature > 0.0F) state.choices[row].random = random;
-  hand_out(state, row, args.choose.n, token);
+  hand_out(state, row, args.n, token);
 }
 
 }  // namespace
 
 cudaError_t sample(const SampleArgs& args, cudaStream_t stream) {
-  const dim3 slices(static_cast<unsigned>(slices_of(args.choose.vocab_size)), static_cast<unsigned>(args.choose.n));
+  const dim3 slices(static_cast<unsigned>(slices_of(args.vocab_size)), static_cast<unsigned>(args.n));
   for (const auto kernel : {survey_kernel, count_kernel, place_kernel}) {
     const cudaError_t error = launch(kernel, slices, dim3(kThreads), 0, stream, args);
     if (error != cudaSuccess) return error;

@@ -11,7 +11,6 @@
 #include <cstddef>
 
 #include "cuda/pass_state.hpp"
-#include "cuda/step_choose.hpp"
 
 namespace inlay::cuda {
 
@@ -39,7 +38,10 @@ struct Extremes {
 };
 
 struct SampleArgs {
-  ChooseArgs choose;
+  PassState state;
+  const float* logits = nullptr;  // [n, vocab_size]
+  int vocab_size = 0;
+  int n = 0;                           // rows that want a token, at most kLogitRows
   Extremes* extremes = nullptr;        // [kLogitRows, slices_of(V)]
   SampleBin* bins = nullptr;           // [kLogitRows, kSampleBins]
   unsigned long long* keys = nullptr;  // [kLogitRows, V] the candidates (LogitKey), bin after bin

@@ -23,14 +23,12 @@ class SumStore {
   __device__ __forceinline__ SumStore(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                       unsigned char* shared)
       : layout_(layout),
-        panel_floats_(is_apart(layout) ? kApartFloats : kTokens * kPanelRows * layout.warp_stride) {
-    if (is_apart(layout)) {
-      sums_ = reinterpret_cast<float*>(shared + layout.apart) +
-              warp_of_block() * args.shape.panels_of_group * kApartFloats + lane_of_warp();
-    } else {
-      sums_ = reinterpret_cast<float*>(shared + layout.partial) + task.share +
-              task.group * args.shape.panels_of_group * panel_floats_;
-    }
+        panel_floats_(is_apart(layout) ? layout.apart_warps * kApartFloats
+                                       : kTokens * kPanelRows * layout.warp_stride) {
+    sums_ = is_apart(layout)
+                ? reinterpret_cast<float*>(shared + layout.apart) + task.share * kApartFloats + lane_of_warp()
+                : reinterpret_cast<float*>(shared + layout.partial) + task.share;
+    sums_ += task.group * args.shape.panels_of_group * panel_floats_;
     panels_floats_ = task.n_panels * panel_floats_;
   }
 
@@ -88,9 +86,17 @@ __device__ __forceinline__ void clear_sums(const MultiplyArgs& args, const WarpT
   if (!SumStore<kTokens>::is_apart(layout)) {
     const int n_sums = n_panels * kTokens * kPanelRows;
     clear(reinterpret_cast<float*>(shared + layout.partial) + task.group * n_sums * layout.warp_stride, n_sums);
-  } else if (task.n_records() == 0) {
-    auto* own = reinterpret_cast<float4*>(shared + layout.apart + warp_of_block() * n_panels * kApartBytes);
-    for (int i = lane_of_warp(); i < n_panels * kPanelRows; i += kWarp) own[i] = {};
+  } else {
+    auto* panels = reinterpret_cast<float4*>(shared + layout.apart) +
+                   task.group * n_panels * layout.apart_warps * kPanelRows;
+#pragma unroll 1
+    for (int warp = task.n_records() == 0 ? task.share : task.share + n_warps; warp < layout.apart_warps;
+         warp += n_warps) {
+#pragma unroll 1
+      for (int i = lane_of_warp(); i < n_panels * kPanelRows; i += kWarp) {
+        panels[(i / kPanelRows * layout.apart_warps + warp) * kPanelRows + i % kPanelRows] = {};
+      }
+    }
   }
   if (task.group == 0) clear(reinterpret_cast<float*>(shared + layout.squares), kTokens);
   __syncwarp();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "cuda/late_array.hpp"
 #include "cuda/multiply.hpp"
 #include "cuda/repack.hpp"
+#include "cuda/step_choose.hpp"
 #include "cuda/step_quantise.hpp"
 #include "quant/reference.hpp"
 #include "support/blocks.hpp"
@@ -259,6 +261,79 @@ TEST_CASE("an infinity or a NaN shows in its row and in no other") {
       }
     }
   }
+}
+
+/// Of a row's logits, as the host's sampler ranks them: a NaN is below all numbers, the lowest id is taken among
+/// equals.
+int highest_of(const float* logits, int n) {
+  const auto ranked = [](float logit) { return std::isnan(logit) ? -INFINITY : logit; };
+  int best = 0;
+  for (int i = 1; i < n; ++i) {
+    if (ranked(logits[i]) > ranked(logits[best])) best = i;
+  }
+  return best;
+}
+
+/// The tokens of `args`' rows, chosen twice, so that nothing of the first time may be left.
+std::vector<std::int32_t> chosen_tokens(const cuda::MultiplyArgs& args, int n_rows) {
+  const auto n = static_cast<std::size_t>(n_rows);
+  const test::DeviceArray<unsigned long long> best{std::vector<unsigned long long>(n)};
+  const test::DeviceArray<cuda::PassRow> rows{std::vector<cuda::PassRow>(n)};
+  std::vector<std::int32_t> in_order(n);
+  std::iota(in_order.begin(), in_order.end(), 0);
+  const test::DeviceArray<std::int32_t> logit_rows(in_order);
+  const test::DeviceArray<unsigned> n_chosen{std::vector<unsigned>(cuda::kLogitRows)};
+  const test::DeviceArray<std::int32_t> host_tokens(std::size_t{cuda::kChoiceRing} * cuda::kLogitRows);
+  cuda::ChooseArgs choose;
+  choose.state.rows = rows.data(), choose.state.logit_rows = logit_rows.data();
+  choose.state.n_chosen = n_chosen.data(), choose.state.host_tokens = host_tokens.data();
+  choose.best = best.data();
+  choose.n = n_rows;
+  cuda::MultiplyArgs head = args;
+  head.best = best.data();
+  for (int time = 0; time < 2; ++time) {
+    REQUIRE(cuda::multiply(head, nullptr) == cudaSuccess);
+    REQUIRE(cuda::choose(choose, nullptr) == cudaSuccess);
+  }
+  CHECK(best.read() == std::vector<unsigned long long>(n));
+  const auto tokens = host_tokens.read();
+  std::vector<std::int32_t> found;
+  for (std::size_t i = 0; i < n; ++i) {
+    CHECK(rows.read()[i].position == 2);
+    found.push_back(rows.read()[i].token);
+    CHECK(tokens[i] == found.back());
+    CHECK(tokens[cuda::kLogitRows + i] == found.back());
+  }
+  return found;
+}
+
+TEST_CASE("the highest logit of a row is its token, the lowest id among equals") {
+  test::Random random(11);
+  int checked = 0;
+  for (const Format format : {Format::kQ4_K, Format::kQ6_K, Format::kQ8_0, Format::kF16, Format::kF32}) {
+    for (const int vocab_size : {1, 15, 16, 33, 1000, 4099}) {
+      for (const auto fill : {test::Fill::kRandom, test::Fill::kOnes, test::Fill::kZeros}) {
+        const TestMatrix matrix(random, format, vocab_size, 512, fill);
+        for (const int n_rows : {1, 2, 3, 4, 5, 8}) {
+          auto x = test::random_floats(random, at(n_rows, 512));
+          if (n_rows == 3) x[at(1, 512, 300)] = NAN;
+          TestInput input(x, {}, n_rows, 512);
+          cuda::MultiplyArgs args = args_of(input);
+          add_part(args, matrix);
+          const test::DeviceArray<float> logits(at(n_rows, vocab_size));
+          args.out = logits.data(), args.out_stride = vocab_size;
+          prepare(args);
+          const auto tokens = chosen_tokens(args, n_rows);
+          const auto found = logits.read();
+          for (int row = 0; row < n_rows; ++row, ++checked) {
+            CAPTURE(vocab_size);
+            CHECK(tokens[static_cast<std::size_t>(row)] == highest_of(found.data() + at(row, vocab_size), vocab_size));
+          }
+        }
+      }
+    }
+  }
+  MESSAGE("compared " << checked << " tokens");
 }
 
 /// What the words and sums of a quantised step stand for, against the activations that were quantised.

@@ -94,10 +94,10 @@ class DeviceSampler {
         extremes_(kRows * static_cast<std::size_t>(cuda::slices_of(vocab_size))),
         bins_(kRows * cuda::kSampleBins),
         keys_(kRows * static_cast<std::size_t>(vocab_size)) {
-    cuda::PassState& state = args_.choose.state;
+    cuda::PassState& state = args_.state;
     state.rows = rows_.data(), state.logit_rows = logit_rows_.data(), state.choices = choices_.data();
     state.n_chosen = n_chosen_.data(), state.host_tokens = tokens_.data();
-    args_.choose.logits = logits_.data(), args_.choose.vocab_size = vocab_size;
+    args_.logits = logits_.data(), args_.vocab_size = vocab_size;
     args_.extremes = extremes_.data(), args_.bins = bins_.data(), args_.keys = keys_.data();
   }
 
@@ -112,7 +112,7 @@ class DeviceSampler {
     }
     REQUIRE(cudaMemcpy(choices_.data(), choices.data(), n * sizeof(cuda::RowChoice), cudaMemcpyHostToDevice) ==
             cudaSuccess);
-    args_.choose.n = static_cast<int>(n);
+    args_.n = static_cast<int>(n);
     std::vector<TokenId> drawn;
     for (int pass = 0; pass < n_passes; ++pass, ++n_passes_) {
       REQUIRE(cuda::sample(args_, nullptr) == cudaSuccess);
