@@ -13,7 +13,7 @@ namespace inlay::cuda::attention {
 
 inline constexpr int kWarps = 8;
 inline constexpr int kThreads = kWarps * kWarp;
-inline constexpr int kBatch = 4;             // positions of a lane that are on their way together
+inline constexpr int kBatch = 4;  // positions of a lane that are on their way together
 
 /// What the query heads have seen so far.
 template <int kHeads>
@@ -59,41 +59,54 @@ __device__ __forceinline__ void see(Seen<kHeads>& seen, int h, const float (&sco
   }
 }
 
+/// Heads whose ranges are in shared memory together when they are joined.
+inline constexpr int kJoinedHeads = 2;
+
+/// Shared memory for that.
+inline int joining_floats(int head_size) { return kJoinedHeads * kMostSplits * (head_size + 4); }
+
 /// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, stride, 4 +
-/// head_size], the first n of each head. All loads come first, so that they wait together.
+/// head_size], the first n of each head. They come to shared memory together, and are joined by loops: only a few blocks
+/// run this, and unrolled it takes longer to load than to execute.
 template <class Store>
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
-                                            const Store& store) {
+                                            float* shared, const Store& store) {
   const int part_floats = head_size + 4;
-  for (int i = 4 * static_cast<int>(threadIdx.x); i < n_heads * head_size; i += 4 * kThreads) {
-    const int h = i / head_size;
-    const float* parts = ranges + h * stride * part_floats;
-    const int col = 4 + i - h * head_size;
-    float2 seen[kMostSplits];  // largest score, total
-    float4 values[kMostSplits];
-#pragma unroll
-    for (int split = 0; split < kMostSplits; ++split) {
-      seen[split] = {-INFINITY, 0.0F};
-      values[split] = {};
-      if (split >= n) continue;
-      seen[split] = *reinterpret_cast<const float2*>(parts + split * part_floats);
-      values[split] = *reinterpret_cast<const float4*>(parts + split * part_floats + col);
+#pragma unroll 1
+  for (int first = 0; first < n_heads; first += kJoinedHeads) {
+    const int n_joined = min(kJoinedHeads, n_heads - first);
+    const int n_fours = n * part_floats / 4;
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < n_joined * n_fours; i += kThreads) {
+      const int h = kJoinedHeads == 2 ? (i >= n_fours ? 1 : 0) : i / n_fours;
+      const float* from = ranges + (first + h) * stride * part_floats;
+      reinterpret_cast<float4*>(shared)[i] = reinterpret_cast<const float4*>(from)[i - h * n_fours];
     }
-    float most = -INFINITY;
-#pragma unroll
-    for (const float2& part : seen) most = fmaxf(most, part.x);
-    float total = 0.0F;
-    float4 sum = {};
-#pragma unroll
-    for (int split = 0; split < kMostSplits; ++split) {
-      const float weight = weight_of(seen[split].x, most);
-      const float4& v = values[split];
-      total = fmaf(weight, seen[split].y, total);
-      sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
-      sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+    __syncthreads();
+#pragma unroll 1
+    for (int i = 4 * static_cast<int>(threadIdx.x); i < n_joined * head_size; i += 4 * kThreads) {
+      const int h = i / head_size;
+      const float* parts = shared + h * n * part_floats;
+      const int col = 4 + i - h * head_size;
+      float most = -INFINITY;
+#pragma unroll 4
+      for (int split = 0; split < n; ++split) most = fmaxf(most, parts[split * part_floats]);
+      float total = 0.0F;
+      float4 sum = {};
+#pragma unroll 4
+      for (int split = 0; split < n; ++split) {
+        const float* part = parts + split * part_floats;
+        const float2 seen = *reinterpret_cast<const float2*>(part);  // largest score, total
+        const float4 v = *reinterpret_cast<const float4*>(part + col);
+        const float weight = weight_of(seen.x, most);
+        total = fmaf(weight, seen.y, total);
+        sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
+        sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+      }
+      const float inverse = 1.0F / total;
+      store(first * head_size + i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
     }
-    const float inverse = 1.0F / total;
-    store(i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
+    __syncthreads();
   }
 }
 

@@ -274,7 +274,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
     }
   }
   if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
-    join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, store);
+    join_ranges(ranges, chunk.n_heads, range.n_splits, kMostSplits, head_size, shared, store);
   }
 }
 
@@ -309,7 +309,9 @@ template <int kLanes, int kHeads>
 cudaError_t launch_attend(AttendArgs args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
   const int chunks = (group + kHeads - 1) / kHeads;
-  const auto bytes = sizeof(float) * static_cast<std::size_t>(Warps<kLanes, kHeads>::floats(args.layout.head_size));
+  const int head_size = args.layout.head_size;
+  const auto bytes = sizeof(float) * static_cast<std::size_t>(std::max(Warps<kLanes, kHeads>::floats(head_size),
+                                                                       joining_floats(head_size)));
   const int end = args.n_rows;
   for (args.first_row = 0; args.first_row < end; args.first_row += kMostPartialRows) {
     const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks), kMostSplits,
