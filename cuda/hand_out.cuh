@@ -5,8 +5,8 @@
 
 namespace inlay::cuda {
 
-/// The token of the i-th of n rows that want one. By one thread of the row's block, which is the only one of the pass
-/// to touch the row and its count; the first row's counts for the rows that are not there.
+/// The token of the i-th of n rows that want one. By one thread for each row, which is the only one of the pass to touch
+/// the row and its count; the first row's counts for the rows that are not there.
 __device__ __forceinline__ void hand_out(const PassState& state, int i, int n, int token) {
   PassRow& row = state.rows[state.logit_rows[i]];
   row.token = token;

@@ -25,8 +25,8 @@ __device__ __forceinline__ float sum_of(const float4& v) { return sum_of_classes
 
 }  // namespace detail
 
-/// The sum of what the warps of a group have, at an address of shared memory. They are added in fours, (0 + 1) + (2 + 3),
-/// filled up with zeros. All loads come first, so that they wait together.
+/// The sum of what the warps of a group have, at an address of shared memory. They are added in fours,
+/// (0 + 1) + (2 + 3), filled up with zeros. All loads come first, so that they wait together.
 __device__ __forceinline__ float sum_of_warps(int address, int n_warps) {
   float4 fours[kMostWarps / 4] = {};
 #pragma unroll
@@ -175,7 +175,7 @@ __device__ __forceinline__ void store_kv_block(const KvLayout& layout, const Out
   store(y.kv_relay);
 }
 
-/// Half a warp has outputs of one row, a panel.
+/// Half a warp has outputs of one row of the pass, those of a panel. All lanes of a warp take part.
 __device__ __forceinline__ void keep_best(const OutputPlace& y, float value) {
   const unsigned lane = threadIdx.x % kWarp;
   const unsigned half = 0xFFFFU << (lane & 16U);

@@ -66,8 +66,8 @@ inline constexpr int kJoinedHeads = 2;
 inline int joining_floats(int head_size) { return kJoinedHeads * kMostSplits * (head_size + 4); }
 
 /// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, stride, 4 +
-/// head_size], the first n of each head. They come to shared memory together, and are joined by loops: only a few blocks
-/// run this, and unrolled it takes longer to load than to execute.
+/// head_size], the first n of each head. They come to `shared` together (joining_floats), and are joined by loops: few
+/// blocks run this, so that unrolled it would take longer to load than to execute. Every thread of the block calls it.
 template <class Store>
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
                                             float* shared, const Store& store) {
@@ -76,11 +76,13 @@ __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, in
   for (int first = 0; first < n_heads; first += kJoinedHeads) {
     const int n_joined = min(kJoinedHeads, n_heads - first);
     const int n_fours = n * part_floats / 4;
+    constexpr int kThreadsOfHead = kThreads / kJoinedHeads;
+    const int copied = static_cast<int>(threadIdx.x) / kThreadsOfHead;
+    if (copied < n_joined) {
+      const auto* from = reinterpret_cast<const float4*>(ranges + (first + copied) * stride * part_floats);
+      auto* to = reinterpret_cast<float4*>(shared) + copied * n_fours;
 #pragma unroll 4
-    for (int i = static_cast<int>(threadIdx.x); i < n_joined * n_fours; i += kThreads) {
-      const int h = kJoinedHeads == 2 ? (i >= n_fours ? 1 : 0) : i / n_fours;
-      const float* from = ranges + (first + h) * stride * part_floats;
-      reinterpret_cast<float4*>(shared)[i] = reinterpret_cast<const float4*>(from)[i - h * n_fours];
+      for (int i = static_cast<int>(threadIdx.x) % kThreadsOfHead; i < n_fours; i += kThreadsOfHead) to[i] = from[i];
     }
     __syncthreads();
 #pragma unroll 1
