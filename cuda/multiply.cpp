@@ -38,10 +38,12 @@ bool is_soon_done(const MultiplyArgs& args) {
   return panels_of_parts(args) * records_of_rows(args) <= kSoonDone * args.limits.n_processors;
 }
 
-/// SharedLayout::n_ahead, as measured on models of 1.1 and 7 B weights: a product that is soon done comes soon after
-/// another, unless its rows are long, which are what a larger product has made.
+/// SharedLayout::n_ahead, as measured on models of 1.1 and 7 B weights: a large gate, and a product with long rows,
+/// which a gate has made, have the most records for a block and the most time before their input comes.
 int records_ahead(const MultiplyArgs& args) {
-  return is_soon_done(args) && args.n_cols <= panels_of_parts(args) * kPanelRows ? 1 : 0;
+  const bool is_large_gate = args.epilogue == Epilogue::kGated && !is_soon_done(args);
+  const bool has_long_rows = args.n_cols > panels_of_parts(args) * kPanelRows;
+  return is_large_gate || has_long_rows ? 0 : 1;
 }
 
 /// What asynchronous copies write is split where it crosses a line of shared memory.
