@@ -16,6 +16,13 @@ __device__ __forceinline__ void copy_async(void* to, const void* from) {
   }
 }
 
+/// Of 16 bytes that may be read, or else as many zeros.
+__device__ __forceinline__ void copy_async_or_zeros(void* to, const void* from, bool is_there) {
+  const auto address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+  const int n_bytes = is_there ? 16 : 0;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(n_bytes) : "memory");
+}
+
 /// What was copied since the last call is a group of copies.
 __device__ __forceinline__ void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 

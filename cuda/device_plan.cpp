@@ -201,6 +201,7 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
       if (product.n_cols > 0) INLAY_TRY(check(prepare_multiply(product), "CUDA kernels"));
     }
   }
+  INLAY_TRY(check(prepare_attend(layout), "CUDA kernels"));
   INLAY_TRY(device.plan_relay(plan, stream));
   return device;
 }

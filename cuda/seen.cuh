@@ -1,167 +1,243 @@
 // The state of a split softmax (Dao et al. 2023, "Flash-Decoding"): the largest score, the sum of weights and the
-// weighted sum of values (Milakov and Gimelshein 2018), of lanes, warps and ranges, and how they are joined.
+// weighted sum of values (Milakov and Gimelshein 2018), of warps and ranges, and how they are joined.
+//
+// Products are those of tensor cores with halves. Eight query heads are the rows of operand A twice: rows g are the
+// upper bits of their numbers, rows g + 8 the lower ones, so that a product has 22 bits of queries and weights.
 #pragma once
+
+#include <cuda_fp16.h>
 
 #include <cmath>
 
-#include "cuda/kv_columns.cuh"
+#include "cuda/kv_tile.cuh"
 #include "cuda/lane.cuh"
+#include "cuda/mma.cuh"
 #include "cuda/record.hpp"
 #include "cuda/step_attend.hpp"
 
 namespace inlay::cuda::attention {
 
-inline constexpr int kWarps = 8;
-inline constexpr int kThreads = kWarps * kWarp;
-inline constexpr int kBatch = 4;  // positions of a lane that are on their way together
-
-/// What the query heads have seen so far.
-template <int kHeads>
-struct Seen {
-  float most[kHeads];   // largest score, in powers of two
-  float total[kHeads];  // of the weights 2^(score - most)
-  Columns sum[kHeads];  // of the weighted values
-};
-
-template <int kHeads>
-__device__ __forceinline__ void clear(Seen<kHeads>& seen) {
-#pragma unroll
-  for (int h = 0; h < kHeads; ++h) {
-    seen.most[h] = -INFINITY;
-    seen.total[h] = 0.0F;
-    seen.sum[h] = {};
-  }
-}
+inline constexpr int kHeads = 8;  // of a block, at most
 
 /// 2^(a - b); 0 where nothing was seen yet.
 __device__ __forceinline__ float weight_of(float a, float b) { return a == -INFINITY ? 0.0F : exp2f(a - b); }
 
-/// Adds positions, of which those that are not there have the score -infinity.
-template <int kHeads>
-__device__ __forceinline__ void see(Seen<kHeads>& seen, int h, const float (&scores)[kBatch],
-                                    const Columns (&values)[kBatch]) {
-  float most = seen.most[h];
-#pragma unroll
-  for (const float score : scores) most = fmaxf(most, score);
-  const float keep = weight_of(seen.most[h], most);
-  seen.most[h] = most;
-  seen.total[h] *= keep;
-#pragma unroll
-  for (float& sum : seen.sum[h].v) sum *= keep;
-#pragma unroll
-  for (int i = 0; i < kBatch; ++i) {
-    const float weight = weight_of(scores[i], most);
-    seen.total[h] += weight;
-#pragma unroll
-    for (int col = 0; col < kColumns; ++col) {
-      seen.sum[h].v[col] = fmaf(weight, values[i].v[col], seen.sum[h].v[col]);
+/// Two neighbours as upper and lower halves.
+struct SplitPair {
+  unsigned upper;
+  unsigned lower;
+  __device__ __forceinline__ SplitPair(float a, float b) {
+    const __half2 coarse = __float22half2_rn({a, b});
+    const float2 back = __half22float2(coarse);
+    const __half2 rest = __float22half2_rn({a - back.x, b - back.y});
+    upper = *reinterpret_cast<const unsigned*>(&coarse);
+    lower = *reinterpret_cast<const unsigned*>(&rest);
+  }
+};
+
+/// The queries of a block's heads in shared memory, as operands A. Heads and columns that are not there are zeros.
+template <class Size>
+struct Queries {
+  uint4* operands;  // [kSteps, lane]
+  float* factors;   // [kHeads] what undoes the scale of a head's halves
+  static constexpr int kBytes = Size::kSteps * kWarp * static_cast<int>(sizeof(uint4)) + kHeads * 4;
+
+  __device__ __forceinline__ explicit Queries(unsigned char* memory)
+      : operands(reinterpret_cast<uint4*>(memory)),
+        factors(reinterpret_cast<float*>(operands + Size::kSteps * kWarp)) {}
+
+  /// Of the heads from n_heads on. By all threads of the block.
+  __device__ __forceinline__ void clear(int n_heads) const {
+    for (int i = static_cast<int>(threadIdx.x); i < Size::kSteps * kWarp; i += Size::kThreads) {
+      if (i % kWarp / 4 >= n_heads) operands[i] = {0, 0, 0, 0};
     }
   }
-}
 
-/// Heads whose ranges are in shared memory together when they are joined.
-inline constexpr int kJoinedHeads = 2;
-
-/// Shared memory for that.
-inline int joining_floats(int head_size) { return kJoinedHeads * kMostSplits * (head_size + 4); }
-
-/// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, stride, 4 +
-/// head_size], the first n of each head. They come to `shared` together (joining_floats), and are joined by loops: few
-/// blocks run this, so that unrolled it would take longer to load than to execute. Every thread of the block calls it.
-template <class Store>
-__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int stride, int head_size,
-                                            float* shared, const Store& store) {
-  const int part_floats = head_size + 4;
-#pragma unroll 1
-  for (int first = 0; first < n_heads; first += kJoinedHeads) {
-    const int n_joined = min(kJoinedHeads, n_heads - first);
-    const int n_fours = n * part_floats / 4;
-    constexpr int kThreadsOfHead = kThreads / kJoinedHeads;
-    const int copied = static_cast<int>(threadIdx.x) / kThreadsOfHead;
-    if (copied < n_joined) {
-      const auto* from = reinterpret_cast<const float4*>(ranges + (first + copied) * stride * part_floats);
-      auto* to = reinterpret_cast<float4*>(shared) + copied * n_fours;
-#pragma unroll 4
-      for (int i = static_cast<int>(threadIdx.x) % kThreadsOfHead; i < n_fours; i += kThreadsOfHead) to[i] = from[i];
-    }
-    __syncthreads();
-#pragma unroll 1
-    for (int i = 4 * static_cast<int>(threadIdx.x); i < n_joined * head_size; i += 4 * kThreads) {
-      const int h = i / head_size;
-      const float* parts = shared + h * n * part_floats;
-      const int col = 4 + i - h * head_size;
-      float most = -INFINITY;
-#pragma unroll 4
-      for (int split = 0; split < n; ++split) most = fmaxf(most, parts[split * part_floats]);
-      float total = 0.0F;
-      float4 sum = {};
-#pragma unroll 4
-      for (int split = 0; split < n; ++split) {
-        const float* part = parts + split * part_floats;
-        const float2 seen = *reinterpret_cast<const float2*>(part);  // largest score, total
-        const float4 v = *reinterpret_cast<const float4*>(part + col);
-        const float weight = weight_of(seen.x, most);
-        total = fmaf(weight, seen.y, total);
-        sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
-        sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+  /// A head's, by one warp. `scale`: what they are multiplied with. kLate: those that are absent are asked for again.
+  __device__ __forceinline__ void set(int head, const float* query, int head_size, float scale, bool is_late) const {
+    constexpr int kPairs = (Size::kDims / 2 + kWarp - 1) / kWarp;  // of a lane
+    const int lane = static_cast<int>(threadIdx.x % kWarp);
+    float2 pairs[kPairs];
+    unsigned most = 0;
+    do {
+      bool is_missing = false;
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        const int col = 2 * (i * kWarp + lane);
+        pairs[i] = {0.0F, 0.0F};
+        if (col < head_size) load_words(pairs[i], query + col);
+        is_missing |= is_absent(pairs[i]);
       }
-      const float inverse = 1.0F / total;
-      store(first * head_size + i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
+      if (!is_late || !__any_sync(kAllLanes, is_missing)) break;
+    } while (true);
+#pragma unroll
+    for (float2& pair : pairs) {
+      pair.x *= scale, pair.y *= scale;
+      most = max(most, max(__float_as_uint(pair.x) & 0x7FFFFFFFU, __float_as_uint(pair.y) & 0x7FFFFFFFU));
     }
-    __syncthreads();
+    // A power of two that makes the largest one lie between 2^10 and 2^11.
+    constexpr unsigned kInfinityBits = 0x7F800000U;
+    most = __reduce_max_sync(kAllLanes, most) & kInfinityBits;
+    const float factor = __uint_as_float(most > (20U << 23U) ? most - (10U << 23U) : 10U << 23U);
+    const float inverse = 1.0F / factor;
+    if (lane == 0) factors[head] = factor;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int col = 2 * (i * kWarp + lane);
+      if (col >= Size::kDims) break;
+      const SplitPair split(pairs[i].x * inverse, pairs[i].y * inverse);
+      auto* at = reinterpret_cast<uint2*>(operands + col / 16 * kWarp + 4 * head + col % 8 / 2);
+      at[col % 16 / 8] = {split.upper, split.lower};
+    }
   }
-}
+};
 
-/// Joins what the groups of kLanes lanes of a warp have seen: all of them have the same then.
-template <int kLanes, int kHeads>
-__device__ __forceinline__ void join_lanes(Seen<kHeads>& seen) {
+/// What a warp has seen. Lane 4 g + t has columns 8 n + 2 t and 8 n + 2 t + 1 of head g, 0 <= n < 2 kSteps.
+template <class Size>
+struct Seen {
+  float most = -INFINITY;              // largest score, in powers of two
+  float total = 0.0F;                  // of the weights 2^(score - most), of the lane's positions
+  float4 sums[2 * Size::kSteps] = {};  // of weighted values: from the upper halves of weights (x, y) and the lower ones
+
+  /// Adds 16 positions of a tile from `row` on, of which the first n are there.
+  __device__ __forceinline__ void see(const KvTile<Size>& tile, const Queries<Size>& queries, int row, int n) {
+    const int lane = static_cast<int>(threadIdx.x % kWarp);
+    const int col = 2 * (lane % 4);  // of the lane's scores: columns col, col + 1, and eight more
+    float scores[4];
+    score(tile, queries, row, col, scores);
+    const float factor = queries.factors[lane / 4];
+    float largest = most;
 #pragma unroll
-  for (int offset = kLanes; offset < kWarp; offset *= 2) {
+    for (int i = 0; i < 4; ++i) {
+      scores[i] = col + i / 2 * 8 + i % 2 < n ? scores[i] * factor : -INFINITY;
+      largest = fmaxf(largest, scores[i]);
+    }
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+    largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+    const float keep = weight_of(most, largest);
+    most = largest;
+    total *= keep;
 #pragma unroll
-    for (int h = 0; h < kHeads; ++h) {
-      const float other = __shfl_xor_sync(kAllLanes, seen.most[h], offset);
-      const float most = fmaxf(seen.most[h], other);
-      const float weight = weight_of(seen.most[h], most);
-      seen.most[h] = most;
-      seen.total[h] *= weight;
-      seen.total[h] += __shfl_xor_sync(kAllLanes, seen.total[h], offset);
+    for (float& score : scores) {
+      score = weight_of(score, largest);
+      total += score;
+    }
 #pragma unroll
-      for (float& sum : seen.sum[h].v) {
-        sum *= weight;
-        sum += __shfl_xor_sync(kAllLanes, sum, offset);
+    for (float4& sum : sums) sum.x *= keep, sum.y *= keep, sum.z *= keep, sum.w *= keep;
+    if constexpr (Size::kQuantised) {
+      add_scaled(tile, row, col, scores);
+    } else {
+      const uint4 a = operand(scores);
+#pragma unroll
+      for (int step = 0; step < Size::kSteps; ++step) {
+        const uint4 b = tile.values(row, step);
+        mma_half(sums[2 * step], a, {b.x, b.y});
+        mma_half(sums[2 * step + 1], a, {b.z, b.w});
       }
     }
   }
-}
+
+ private:
+  /// Weights of a lane's positions as operand A.
+  static __device__ __forceinline__ uint4 operand(const float (&weights)[4]) {
+    const SplitPair first(weights[0], weights[1]);
+    const SplitPair second(weights[2], weights[3]);
+    return {first.upper, first.lower, second.upper, second.lower};
+  }
+
+  static __device__ __forceinline__ void score(const KvTile<Size>& tile, const Queries<Size>& queries, int row, int col,
+                                               float (&scores)[4]) {
+    constexpr int kStepsOfScale = Size::kQuantised ? kScaleColumns / 16 : Size::kSteps;
+    const auto lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (float& score : scores) score = 0.0F;
+#pragma unroll
+    for (int first = 0; first < Size::kSteps; first += kStepsOfScale) {
+      float4 c[2] = {};
+#pragma unroll
+      for (int step = first; step < min(first + kStepsOfScale, Size::kSteps); ++step) {
+        const uint4 a = queries.operands[step * kWarp + lane];
+        const uint4 b = tile.keys(row, step);
+        mma_half(c[0], a, {b.x, b.y});
+        mma_half(c[1], a, {b.z, b.w});
+      }
+      const float sums[4] = {c[0].x + c[0].z, c[0].y + c[0].w, c[1].x + c[1].z, c[1].y + c[1].w};
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if constexpr (Size::kQuantised) {
+          scores[i] = fmaf(sums[i], tile.scale(0, row + col + i / 2 * 8 + i % 2, first / kStepsOfScale), scores[i]);
+        } else {
+          scores[i] = sums[i];
+        }
+      }
+    }
+  }
+
+  /// Values of a cache of 8 bits: weights are multiplied with the scales of their positions, and these with a power of
+  /// two, so that halves hold them.
+  __device__ __forceinline__ void add_scaled(const KvTile<Size>& tile, int row, int col, const float (&weights)[4]) {
+    constexpr unsigned kExponent = 0x7F800000U;
+#pragma unroll
+    for (int block = 0; block < Size::kScales; ++block) {
+      float scaled[4];
+      unsigned largest = 0;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float scale = tile.scale(1, row + col + i / 2 * 8 + i % 2, block);
+        largest = max(largest, __float_as_uint(scale) & kExponent);
+        scaled[i] = weights[i] * scale;
+      }
+      largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 1));
+      largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 2));
+      const float power = __uint_as_float(max(largest, 1U << 23U));
+      const float inverse = 1.0F / power;
+#pragma unroll
+      for (float& weight : scaled) weight *= inverse;
+      const uint4 a = operand(scaled);
+#pragma unroll
+      for (int step = 2 * block; step < min(2 * block + 2, Size::kSteps); ++step) {
+        const uint4 b = tile.values(row, step);
+        add_product(sums[2 * step], a, {b.x, b.y}, power);
+        add_product(sums[2 * step + 1], a, {b.z, b.w}, power);
+      }
+    }
+  }
+  static __device__ __forceinline__ void add_product(float4& sum, const uint4& a, const uint2& b, float power) {
+    float4 c = {};
+    mma_half(c, a, b);
+    sum.x = fmaf(c.x, power, sum.x), sum.y = fmaf(c.y, power, sum.y);
+    sum.z = fmaf(c.z, power, sum.z), sum.w = fmaf(c.w, power, sum.w);
+  }
+};
 
 /// What the warps have seen, in shared memory.
-template <int kLanes, int kHeads>
+template <class Size>
 struct Warps {
-  float* most;   // [kHeads, kWarps]
-  float* total;  // [kHeads, kWarps]
-  float* sums;   // [kHeads, kWarps, stride]
-  int stride;    // of sums: head_size, and four so that warps lie in other banks
+  float* most;                                     // [kHeads, kWarps]
+  float* total;                                    // [kHeads, kWarps]
+  float* sums;                                     // [kHeads, kWarps, stride]
+  static constexpr int kStride = Size::kDims + 4;  // so that warps lie in other banks
+  static constexpr int kBytes = kHeads * Size::kWarps * (2 + kStride) * static_cast<int>(sizeof(float));
 
-  __device__ __forceinline__ Warps(float* shared, int head_size)
-      : most(shared),
-        total(most + kHeads * kWarps),
-        sums(total + kHeads * kWarps),
-        stride(head_size + 4) {}
-  static int floats(int head_size) { return kHeads * kWarps * (2 + head_size + 4); }
+  __device__ __forceinline__ explicit Warps(unsigned char* memory)
+      : most(reinterpret_cast<float*>(memory)),
+        total(most + kHeads * Size::kWarps),
+        sums(total + kHeads * Size::kWarps) {}
 
-  __device__ __forceinline__ void store(const Seen<kHeads>& seen, int head_size) {
+  /// By all lanes of a warp, of heads that are there.
+  __device__ __forceinline__ void store(const Seen<Size>& seen, int n_heads) const {
     const int warp = static_cast<int>(threadIdx.x / kWarp);
     const int lane = static_cast<int>(threadIdx.x % kWarp);
-    const int col = lane * kColumns;
-    if (lane >= kLanes) return;
+    const int head = lane / 4;
+    float all = seen.total + __shfl_xor_sync(kAllLanes, seen.total, 1);
+    all += __shfl_xor_sync(kAllLanes, all, 2);
+    if (head >= n_heads) return;
+    const int at = head * Size::kWarps + warp;
+    if (lane % 4 == 0) most[at] = seen.most, total[at] = all;
 #pragma unroll
-    for (int h = 0; h < kHeads; ++h) {
-      if (lane == 0) most[h * kWarps + warp] = seen.most[h], total[h * kWarps + warp] = seen.total[h];
-      if (col >= head_size) continue;
-      auto* at = reinterpret_cast<float4*>(sums + (h * kWarps + warp) * stride + col);
-      const float* v = seen.sum[h].v;
-      at[0] = {v[0], v[1], v[2], v[3]};
-      at[1] = {v[4], v[5], v[6], v[7]};
+    for (int n = 0; n < 2 * Size::kSteps; ++n) {
+      const float4& v = seen.sums[n];
+      *reinterpret_cast<float2*>(sums + at * kStride + 8 * n + lane % 4 * 2) = {v.x + v.z, v.y + v.w};
     }
   }
 
@@ -172,6 +248,7 @@ struct Warps {
     float4 sum = {};
   };
   [[nodiscard]] __device__ __forceinline__ Joined joined(int h, int col) const {
+    constexpr int kWarps = Size::kWarps;
     Joined joined;
     float scores[kWarps];
     float totals[kWarps];
@@ -180,7 +257,7 @@ struct Warps {
     for (int warp = 0; warp < kWarps; ++warp) {
       scores[warp] = most[h * kWarps + warp];
       totals[warp] = total[h * kWarps + warp];
-      values[warp] = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * stride + col);
+      values[warp] = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * kStride + col);
     }
 #pragma unroll
     for (const float score : scores) joined.largest = fmaxf(joined.largest, score);
@@ -195,5 +272,54 @@ struct Warps {
     return joined;
   }
 };
+
+/// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, kMostSplits,
+/// 4 + head_size], the first n of each head. They come to `shared`, which has room for those of n_together heads, and
+/// are joined by loops: few blocks run this, so that unrolled it would take longer to load than to execute. Every
+/// thread of the block calls it.
+template <int kThreads, class Store>
+__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int head_size, float* shared,
+                                            int n_together, const Store& store) {
+  const int part_floats = head_size + 4;
+  const int n_fours = n * part_floats / 4;  // of a head
+#pragma unroll 1
+  for (int first = 0; first < n_heads; first += n_together) {
+    const int n_joined = min(n_together, n_heads - first);
+#pragma unroll 1
+    for (int h = 0; h < n_joined; ++h) {
+      const float* from = ranges + (first + h) * kMostSplits * part_floats;
+#pragma unroll 1
+      for (int i = static_cast<int>(threadIdx.x); i < n_fours; i += kThreads) {
+        copy_async<16>(shared + 4 * (h * n_fours + i), from + 4 * i);
+      }
+    }
+    wait_for_copies();
+    __syncthreads();
+#pragma unroll 1
+    for (int i = 4 * static_cast<int>(threadIdx.x); i < n_joined * head_size; i += 4 * kThreads) {
+      const int h = i / head_size;
+      const float* parts = shared + h * n * part_floats;
+      const int col = 4 + i - h * head_size;
+      float most = -INFINITY;
+#pragma unroll 4
+      for (int split = 0; split < n; ++split) most = fmaxf(most, parts[split * part_floats]);
+      float total = 0.0F;
+      float4 sum = {};
+#pragma unroll 4
+      for (int split = 0; split < n; ++split) {
+        const float* part = parts + split * part_floats;
+        const float2 seen = *reinterpret_cast<const float2*>(part);
+        const float weight = weight_of(seen.x, most);
+        const float4 v = *reinterpret_cast<const float4*>(part + col);
+        total = fmaf(weight, seen.y, total);
+        sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
+        sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+      }
+      const float inverse = 1.0F / total;
+      store(first * head_size + i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
+    }
+    __syncthreads();
+  }
+}
 
 }  // namespace inlay::cuda::attention

@@ -32,6 +32,9 @@ struct AttendArgs {
   unsigned* arrived = nullptr;  // [kMostPartialRows, n_heads], zeros; zeros again afterwards
 };
 
+/// Once on the current device for a layout, before the first launch: loads the kernel.
+cudaError_t prepare_attend(const KvLayout& layout);
+
 /// Asynchronous. A row's result depends on its own sequence alone.
 cudaError_t attend(const AttendArgs& args, cudaStream_t stream);
 

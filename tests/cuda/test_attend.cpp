@@ -167,6 +167,7 @@ std::vector<float> outputs(const Sequence& sequence, const Shape& shape, const s
   args.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
   args.query = device_query.data(), args.out = out.data();
   args.partial = partial.data(), args.arrived = arrived.data();
+  REQUIRE(cuda::prepare_attend(args.layout) == cudaSuccess);
   if (arrival == Arrival::kBefore) {
     REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
     return out.read();
@@ -217,11 +218,11 @@ TEST_CASE("attention of every head size, group and length") {
   double worst = 0.0;
   int checked = 0;
   for (const KvFormat format : {KvFormat::kF16, KvFormat::kQ8_0}) {
-    for (const int head_size : {32, 64, 80, 96, 128, 256}) {
+    for (const int head_size : {8, 32, 40, 64, 80, 96, 128, 160, 256}) {
       if (format == KvFormat::kQ8_0 && head_size % 32 != 0) continue;
       for (const auto& [n_heads, n_kv_heads] : {std::pair{4, 4}, {6, 2}, {8, 2}, {8, 1}, {14, 2}, {20, 2}}) {
         const Shape shape{n_heads, n_kv_heads, head_size, format};
-        for (const int length : {1, 2, 63, 64, 65, 129, 1000}) {
+        for (const int length : {1, 2, 63, 64, 65, 129, 257, 1000, 2100}) {
           worst = std::max(worst, worst_error(random, shape, {length - 1}, 1.0F));
           ++checked;
         }
