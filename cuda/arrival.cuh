@@ -1,7 +1,7 @@
 // Results that are handed over word by word, while the kernel that makes them still runs. Waiting for a kernel
-// (dependent.cuh) takes until its last block has ended, and what it wrote has to be loaded then. A word that is known to
-// be missing until it is there can be asked for again and again instead, and has arrived with the answer (the idea of
-// NCCL's protocol LL).
+// (dependent.cuh) takes until its last block has ended, and what it wrote has to be loaded then. A word that is known
+// to be missing until it is there can be asked for again and again instead, and has arrived with the answer (the idea
+// of NCCL's protocol LL).
 //
 // The words lie in memory that was filled with kAbsent before (relay.hpp). Whoever writes one makes sure that it is
 // another. Words are written and read in one piece, as strong operations of the device (PTX ISA, "Memory Consistency
@@ -26,7 +26,7 @@ __device__ __forceinline__ bool is_absent(float x) { return __float_as_uint(x) =
 __device__ __forceinline__ bool is_absent(const uint2& v) { return is_absent(v.x) || is_absent(v.y); }
 __device__ __forceinline__ bool is_absent(const float2& v) { return is_absent(v.x) || is_absent(v.y); }
 __device__ __forceinline__ bool is_absent(const uint4& v) {
-  return is_absent(v.x) || is_absent(v.y) || is_absent(v.z) || is_absent(v.w);
+  return is_absent(v.x) | is_absent(v.y) | is_absent(v.z) | is_absent(v.w);  // no branches: it is done all the time
 }
 
 // Aligned to their size.

@@ -1,5 +1,5 @@
-// The scales and minimums that a lane keeps of a record (record.hpp): of the granules of a class, for rows g and g + 8. A
-// granule's weights are scale * quant + minimum.
+// The scales and minimums that a lane keeps of a record (record.hpp): of the granules of a class, for rows g and g + 8.
+// A granule's weights are scale * quant + minimum.
 //
 // Small integers become floats without a conversion: put into the lower bits of a power of two they add to it, and a
 // fused multiplication takes the power off again. Every product here is exact, as scales have 11 bits.
@@ -26,10 +26,11 @@ struct FieldScale {
   static constexpr unsigned kPowerBits = 0x4B000000U;  // 2^23: the last bit counts one
   float factor;
   float less;
+  unsigned power = kPowerBits | blockIdx.z;  // which is 0: in a register, so that one operation masks and adds
   __device__ __forceinline__ explicit FieldScale(float d)
       : factor(d * (1.0F / static_cast<float>(1 << kFirst))), less(factor * -0x1p23F) {}
   __device__ __forceinline__ float of(unsigned word, unsigned mask) const {
-    return fmaf(__uint_as_float((word & mask) | kPowerBits), factor, less);
+    return fmaf(__uint_as_float((word & mask) | power), factor, less);
   }
 };
 

@@ -55,7 +55,6 @@ struct alignas(16) OutputPlace {
   int col = 0;  // kQkv: of the head; kStore: of the row
   // What the kernels before have left, put there when it is known (fetch_input).
   float old = 0.0F;            // kAdd: what is added to
-  int n_warps = 0;             // whose sums are added up
   float2 turn = {1.0F, 0.0F};  // kQkv: cosine and sine of the angle
 };
 

@@ -25,36 +25,43 @@ __device__ __forceinline__ float sum_of(const float4& v) { return sum_of_classes
 
 }  // namespace detail
 
-/// The sum of what the warps of a group have, at an address of shared memory. They are added in fours,
-/// (0 + 1) + (2 + 3), filled up with zeros. All loads come first, so that they wait together.
-__device__ __forceinline__ float sum_of_warps(int address, int n_warps) {
-  float4 fours[kMostWarps / 4] = {};
-#pragma unroll
-  for (int i = 0; i < kMostWarps / 4; ++i) {
-    if (4 * i < n_warps) detail::load_shared(fours[i], address + 16 * i);
-  }
-  float sum = 0.0F;
-#pragma unroll
-  for (const float4& four : fours) sum += detail::sum_of(four);
-  return sum;
-}
+/// What the warps of a group have of a panel's row, at an address of shared memory, on its way to the registers: sums
+/// of warps, or where they have classes apart those of kApartWarps warps. All loads that an output needs come first, so
+/// that they wait together. They are added in fours, (0 + 1) + (2 + 3), filled up with zeros.
+struct WarpSums {
+  static constexpr int kFours = kMostWarps / 4;
+  float4 fours[kFours] = {};
 
-/// The same where they have classes apart, of a multiple of kApartWarps.
-__device__ __forceinline__ float sum_of_classes_apart(int address, int n_warps) {
-  float sum = 0.0F;
-#pragma unroll 1
-  for (; n_warps > 0; n_warps -= kApartWarps, address += kApartWarps * kApartBytes) {
-    float4 classes[kApartWarps];
+  __device__ __forceinline__ void load(int address, int n_warps) {
+#pragma unroll
+    for (int i = 0; i < kFours; ++i) {
+      if (4 * i < n_warps) detail::load_shared(fours[i], address + 16 * i);
+    }
+  }
+  [[nodiscard]] __device__ __forceinline__ float sum() const {
+    float sum = 0.0F;
+#pragma unroll
+    for (const float4& four : fours) sum += detail::sum_of(four);
+    return sum;
+  }
+};
+
+struct ApartSums {
+  float4 classes[kApartWarps];
+
+  __device__ __forceinline__ void load(int address) {
 #pragma unroll
     for (int i = 0; i < kApartWarps; ++i) detail::load_shared(classes[i], address + i * kApartBytes);
+  }
+  [[nodiscard]] __device__ __forceinline__ float added_to(float sum) const {
 #pragma unroll
     for (int i = 0; i < kApartWarps; i += 4) {
       sum += sum_of_classes(detail::sum_of(classes[i]), detail::sum_of(classes[i + 1]), detail::sum_of(classes[i + 2]),
                             detail::sum_of(classes[i + 3]));
     }
+    return sum;
   }
-  return sum;
-}
+};
 
 /// The output that a thread of the block makes in round `round`. Reads only what no kernel of the layer writes.
 template <int kTokens>
@@ -68,7 +75,6 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
   const int panel = is_inside ? i / kPanelRows : 0;  // [token][group][panel]
   const auto base = static_cast<int>(__cvta_generic_to_shared(shared));
   OutputPlace y;
-  y.n_warps = shape.warps_of_group;
   const int token = kTokens == 1 ? 0 : panel / n_panels;
   const int of_token = panel - token * n_panels;
   const int group = quotient(of_token, shape.inverse_panels);
@@ -188,26 +194,58 @@ __device__ __forceinline__ void keep_best(const OutputPlace& y, float value) {
 
 }  // namespace detail
 
-/// The product that belongs to an output, in `second`, and of a gate that of part 0 in `first`.
+/// What an output is made of.
 struct OutputSums {
-  float first = 0.0F;
-  float second = 0.0F;
+  float first = 0.0F;   // of a gate: the product of part 0
+  float second = 0.0F;  // the output's product, of a gate that of part 1
+  float squares = 0.0F;
 };
 template <int kTokens>
 __device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const SharedLayout& layout,
                                              const OutputPlace& y) {
   const MultiplyShape& shape = args.shape;
-  const bool is_apart = kTokens == 1 && layout.apart > 0;
-  const int panel_bytes = is_apart ? layout.apart_warps * kApartBytes
-                                   : kTokens * kPanelRows * layout.warp_stride * static_cast<int>(sizeof(float));
+  const int n_warps = shape.warps_of_group;
+  const bool is_gated = args.epilogue == Epilogue::kGated;
   OutputSums sums;
-  int address = y.sums;
+  WarpSums squares;
+  if (kTokens == 1 && layout.apart > 0) {
+    const int other = y.sums + shape.panels_of_group * layout.apart_warps * kApartBytes;  // of a gate
+    ApartSums one;
+    ApartSums two;
+    one.load(y.sums);
+    if (is_gated) two.load(other);
+    squares.load(y.squares, n_warps);
+    sums.second = one.added_to(0.0F);
+    if (is_gated) {
+      sums.first = sums.second;
+      sums.second = two.added_to(0.0F);
+    }
 #pragma unroll 1
-  for (int n_parts = args.epilogue == Epilogue::kGated ? 2 : 1; n_parts > 0; --n_parts) {
-    sums.first = sums.second;
-    sums.second = is_apart ? sum_of_classes_apart(address, layout.apart_warps) : sum_of_warps(address, y.n_warps);
-    address += shape.panels_of_group * panel_bytes;
+    for (int warp = kApartWarps; warp < layout.apart_warps; warp += kApartWarps) {
+      if (is_gated) {
+        one.load(y.sums + warp * kApartBytes);
+        sums.first = one.added_to(sums.first);
+      }
+      one.load((is_gated ? other : y.sums) + warp * kApartBytes);
+      sums.second = one.added_to(sums.second);
+    }
+  } else {
+    WarpSums one;
+    one.load(y.sums, n_warps);
+    if (is_gated) {
+      WarpSums two;
+      two.load(
+          y.sums + shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride * static_cast<int>(sizeof(float)),
+          n_warps);
+      squares.load(y.squares, n_warps);
+      sums.first = one.sum();
+      sums.second = two.sum();
+    } else {
+      squares.load(y.squares, n_warps);
+      sums.second = one.sum();
+    }
   }
+  sums.squares = squares.sum();
   return sums;
 }
 
@@ -215,9 +253,8 @@ __device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const Sha
 template <int kTokens>
 __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const SharedLayout& layout,
                                               const OutputPlace& y) {
-  const float squares = sum_of_warps(y.squares, y.n_warps);
   const OutputSums sums = add_up<kTokens>(args, layout, y);
-  const float factor = args.norm == nullptr ? 1.0F : rsqrtf(fmaf(squares, args.inverse_n_cols, args.epsilon));
+  const float factor = args.norm == nullptr ? 1.0F : rsqrtf(fmaf(sums.squares, args.inverse_n_cols, args.epsilon));
   float value = fmaf(factor, sums.second, y.bias);
   if (args.epilogue == Epilogue::kGated) {
     value = detail::silu(fmaf(factor, sums.first, y.bias)) * fmaf(factor, sums.second, y.second_bias);
@@ -235,8 +272,11 @@ __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const Sh
   if (y.out != nullptr) store_word(y.out, value);
   if (args.best != nullptr) detail::keep_best(y, value);
   if (__any_sync(kAllLanes, y.word != nullptr)) {  // all of them or none
-    const float own_squares = sum_of_squares(value);
-    quantise_columns(y.word, y.step_sums, value * y.next_norm, args.next_norm == nullptr ? 0.0F : own_squares);
+    if (args.next_norm == nullptr) {
+      quantise_columns<false>(y.word, y.step_sums, value, 0.0F);
+    } else {
+      quantise_columns<true>(y.word, y.step_sums, value * y.next_norm, value);
+    }
   }
 }
 

@@ -49,37 +49,43 @@ __device__ __forceinline__ int word_of_lane(unsigned lane) {
   return static_cast<int>(lane % 16U / 4U * 8U + lane / 16U * 4U + lane % 2U * kStepOfInput);
 }
 
-/// Quantises 32 columns, one a lane: all lanes of a warp take part. `word`: word_of_lane of the step. `squares`: of what
-/// the columns were before they were multiplied with a norm's weights, all of them. A NaN or an infinity makes all of
-/// them NaN.
-__device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums, float x, float squares) {
+/// Quantises 32 columns, one a lane: all lanes of a warp take part. `word`: word_of_lane of the step. `source`: what
+/// the column was before it was multiplied with a norm's weight, whose squares are added up, if kSquares. A NaN or an
+/// infinity makes all of them NaN. What waits for other lanes is done by turns, so that it waits together.
+template <bool kSquares>
+__device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums, float x, float source) {
   const unsigned lane = threadIdx.x % kWarp;
-  const detail::StepScale scale = detail::step_scale(__reduce_max_sync(kAllLanes, detail::magnitude_bits(x)));
+  float squares = source * source;
+  const auto add_squares = [&squares](int offset) {
+    if constexpr (kSquares) squares += __shfl_xor_sync(kAllLanes, squares, offset);
+  };
+  const unsigned most = __reduce_max_sync(kAllLanes, detail::magnitude_bits(x));
+  add_squares(16);
+  const detail::StepScale scale = detail::step_scale(most);
   const int quant = detail::quant_of(x, scale.inverse);
   const auto both = static_cast<unsigned>(quant);
-  const unsigned pair = detail::zip_pair(__byte_perm(both + 128U, both, 0x0401U));
+  const unsigned mixed = __byte_perm(both + 128U, both, 0x0401U);
+  const unsigned other = __shfl_xor_sync(kAllLanes, mixed, 1);
+  const int all = __reduce_add_sync(kAllLanes, quant);
+  add_squares(8);
+  const unsigned pair = lane % 2 == 0 ? __byte_perm(mixed, other, 0x6240U) : __byte_perm(mixed, other, 0x2604U);
   const unsigned next = __shfl_xor_sync(kAllLanes, pair, 2);
+  const int low = __reduce_add_sync(kAllLanes, lane < 16 ? quant : 0);
+  add_squares(4);
   const unsigned four = lane % 2 == 0 ? __byte_perm(pair, next, 0x5410U) : __byte_perm(pair, next, 0x7632U);
   if (lane % 4 < 2) store_word(word, present(four));
-  const int all = __reduce_add_sync(kAllLanes, quant);
-  const int low = __reduce_add_sync(kAllLanes, lane < 16 ? quant : 0);
+  add_squares(2);
+  add_squares(1);
   if (lane == 0) {
-    store_words(reinterpret_cast<float4*>(sums), {scale.scale, scale.scale * static_cast<float>(low),
-                                                  scale.scale * static_cast<float>(all - low), squares});
+    store_words(reinterpret_cast<float4*>(sums),
+                {scale.scale, scale.scale * static_cast<float>(low), scale.scale * static_cast<float>(all - low),
+                 kSquares ? squares : 0.0F});
   }
 }
 
-/// The sum of the squares of a warp's values.
-__device__ __forceinline__ float sum_of_squares(float x) {
-  float squares = x * x;
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) squares += __shfl_xor_sync(kAllLanes, squares, offset);
-  return squares;
-}
-
-/// The same for a whole step. `source`: what the column was before it was multiplied with a norm's weight.
+/// The same for a whole step.
 __device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
-  quantise_columns(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, sum_of_squares(source));
+  quantise_columns<true>(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, source);
 }
 
 /// The same, of four columns a lane: eight lanes, the first of which is a multiple of eight, take part. Without

@@ -250,13 +250,16 @@ struct Warps {
   [[nodiscard]] __device__ __forceinline__ Joined joined(int h, int col) const {
     constexpr int kWarps = Size::kWarps;
     Joined joined;
-    float scores[kWarps];
-    float totals[kWarps];
+    alignas(16) float scores[kWarps];
+    alignas(16) float totals[kWarps];
     float4 values[kWarps];
 #pragma unroll
+    for (int warp = 0; warp < kWarps; warp += 4) {
+      *reinterpret_cast<float4*>(scores + warp) = *reinterpret_cast<const float4*>(most + h * kWarps + warp);
+      *reinterpret_cast<float4*>(totals + warp) = *reinterpret_cast<const float4*>(total + h * kWarps + warp);
+    }
+#pragma unroll
     for (int warp = 0; warp < kWarps; ++warp) {
-      scores[warp] = most[h * kWarps + warp];
-      totals[warp] = total[h * kWarps + warp];
       values[warp] = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * kStride + col);
     }
 #pragma unroll

@@ -197,7 +197,6 @@ class StagedInput {
   }
 
  private:
-  static constexpr int kAtOnce = 2;         // records
   static constexpr int kVectorsOfStep = 4;  // of words
   static_assert(kSteps * kVectorsOfStep == kWarp);
 
@@ -206,34 +205,46 @@ class StagedInput {
     next_ = staged_;
     n_ready_ = min(n_records_, n_staged_);
     __syncwarp();  // the lanes have read what was here
+    auto* to = reinterpret_cast<uint4*>(staged_);
 #pragma unroll 1
-    for (int n = 0; n < n_ready_; n += kAtOnce) {
-      uint4 words[kAtOnce] = {};
-      uint4 sums[kAtOnce] = {};
-      bool is_waiting = false;
-      do {
-        is_waiting = false;
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) {
-          if (n + i >= n_ready_) break;
-          if (n + i < n_words_) load_words(words[i], words_ + i * kSteps * kStepBytes);
-          if (n + i < n_sums_) load_words(sums[i], sums_ + i * kSteps);
-        }
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) is_waiting |= is_absent(words[i]) || is_absent(sums[i]);
-      } while (args_.is_relayed && __any_sync(kAllLanes, is_waiting));
-#pragma unroll
-      for (int i = 0; i < kAtOnce; ++i) {
-        if (n + i >= n_ready_) break;
-        auto* at = reinterpret_cast<uint4*>(staged_ + (n + i) * kStagedBytes);
-        at[lane_.lane] = words[i];
-        if (lane_.lane < kSteps) at[kWarp + lane_.lane] = sums[i];
+    for (int n_left = n_ready_; n_left > 0; n_left -= 2) {
+      if (n_left == 1) {
+        await<1>(to);
+      } else {
+        await<2>(to);
       }
-      words_ += kAtOnce * kSteps * kStepBytes;
-      sums_ += kAtOnce * kSteps;
+      to += 2 * kStagedBytes / static_cast<int>(sizeof(uint4));
     }
-    n_records_ -= n_ready_, n_words_ -= n_ready_, n_sums_ -= n_ready_;
+    n_records_ -= n_ready_;
     __syncwarp();
+  }
+
+  /// Brings the next kCount records to shared memory when they are there. All warps of the processor ask at the same
+  /// time, so what is done for each time counts: every operation more is waited for by all.
+  template <int kCount>
+  __device__ __forceinline__ void await(uint4* to) {
+    uint4 words[kCount] = {};
+    uint4 sums[kCount] = {};
+    bool is_missing = false;
+    do {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        if (i < n_words_) load_words(words[i], words_ + i * kSteps * kStepBytes);
+        if (i < n_sums_) load_words(sums[i], sums_ + i * kSteps);
+      }
+      is_missing = false;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) is_missing = is_missing | is_absent(words[i]) | is_absent(sums[i]);
+    } while (__any_sync(kAllLanes, is_missing & args_.is_relayed));
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      uint4* at = to + i * (kStagedBytes / static_cast<int>(sizeof(uint4)));
+      at[lane_.lane] = words[i];
+      if (lane_.lane < kSteps) at[kWarp + lane_.lane] = sums[i];
+    }
+    words_ += kCount * kSteps * kStepBytes;
+    sums_ += kCount * kSteps;
+    n_words_ -= kCount, n_sums_ -= kCount;
   }
 
   const MultiplyArgs& args_;
@@ -251,8 +262,8 @@ class StagedInput {
 };
 
 template <class Format, int kTokens>
-using InputOf = std::conditional_t<
-    Format::block_weights == 1, FloatInput<Format, kTokens>,
-    std::conditional_t<kTokens == 1, StagedInput<Format>, QuantisedInput<Format, kTokens>>>;
+using InputOf =
+    std::conditional_t<Format::block_weights == 1, FloatInput<Format, kTokens>,
+                       std::conditional_t<kTokens == 1, StagedInput<Format>, QuantisedInput<Format, kTokens>>>;
 
 }  // namespace inlay::cuda
