@@ -53,7 +53,8 @@ struct ApartSums {
 #pragma unroll
     for (int i = 0; i < kApartWarps; ++i) detail::load_shared(classes[i], address + i * kApartBytes);
   }
-  [[nodiscard]] __device__ __forceinline__ float added_to(float sum) const {
+  [[nodiscard]] __device__ __forceinline__ float sum() const {
+    float sum = 0.0F;
 #pragma unroll
     for (int i = 0; i < kApartWarps; i += 4) {
       sum += sum_of_classes(detail::sum_of(classes[i]), detail::sum_of(classes[i + 1]), detail::sum_of(classes[i + 2]),
@@ -84,8 +85,8 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
   const int row_of_pass = static_cast<int>(blockIdx.y) * kTokens + token;
   if (kTokens == 1 && layout.apart > 0) {
     const int of_block = group * step * shape.panels_of_group + of_group;
-    y.sums = base + layout.apart + of_block * layout.apart_warps * kApartBytes +
-             i % kPanelRows * static_cast<int>(sizeof(float4));
+    y.sums =
+        base + layout.apart + of_block * kApartWarps * kApartBytes + i % kPanelRows * static_cast<int>(sizeof(float4));
   } else {
     y.sums = base + layout.partial +
              (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
@@ -209,25 +210,15 @@ __device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const Sha
   OutputSums sums;
   WarpSums squares;
   if (kTokens == 1 && layout.apart > 0) {
-    const int other = y.sums + shape.panels_of_group * layout.apart_warps * kApartBytes;  // of a gate
     ApartSums one;
     ApartSums two;
     one.load(y.sums);
-    if (is_gated) two.load(other);
+    if (is_gated) two.load(y.sums + shape.panels_of_group * kApartWarps * kApartBytes);
     squares.load(y.squares, n_warps);
-    sums.second = one.added_to(0.0F);
+    sums.second = one.sum();
     if (is_gated) {
       sums.first = sums.second;
-      sums.second = two.added_to(0.0F);
-    }
-#pragma unroll 1
-    for (int warp = kApartWarps; warp < layout.apart_warps; warp += kApartWarps) {
-      if (is_gated) {
-        one.load(y.sums + warp * kApartBytes);
-        sums.first = one.added_to(sums.first);
-      }
-      one.load((is_gated ? other : y.sums) + warp * kApartBytes);
-      sums.second = one.added_to(sums.second);
+      sums.second = two.sum();
     }
   } else {
     WarpSums one;
@@ -272,11 +263,7 @@ __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const Sh
   if (y.out != nullptr) store_word(y.out, value);
   if (args.best != nullptr) detail::keep_best(y, value);
   if (__any_sync(kAllLanes, y.word != nullptr)) {  // all of them or none
-    if (args.next_norm == nullptr) {
-      quantise_columns<false>(y.word, y.step_sums, value, 0.0F);
-    } else {
-      quantise_columns<true>(y.word, y.step_sums, value * y.next_norm, value);
-    }
+    quantise_columns(y.word, y.step_sums, value * y.next_norm, args.next_norm == nullptr ? 0.0F : value);
   }
 }
 

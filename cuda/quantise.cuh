@@ -50,15 +50,12 @@ __device__ __forceinline__ int word_of_lane(unsigned lane) {
 }
 
 /// Quantises 32 columns, one a lane: all lanes of a warp take part. `word`: word_of_lane of the step. `source`: what
-/// the column was before it was multiplied with a norm's weight, whose squares are added up, if kSquares. A NaN or an
-/// infinity makes all of them NaN. What waits for other lanes is done by turns, so that it waits together.
-template <bool kSquares>
+/// the column was before it was multiplied with a norm's weight, whose squares are added up. A NaN or an infinity makes
+/// all of them NaN. What waits for other lanes is done by turns, so that it waits together.
 __device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums, float x, float source) {
   const unsigned lane = threadIdx.x % kWarp;
   float squares = source * source;
-  const auto add_squares = [&squares](int offset) {
-    if constexpr (kSquares) squares += __shfl_xor_sync(kAllLanes, squares, offset);
-  };
+  const auto add_squares = [&squares](int offset) { squares += __shfl_xor_sync(kAllLanes, squares, offset); };
   const unsigned most = __reduce_max_sync(kAllLanes, detail::magnitude_bits(x));
   add_squares(16);
   const detail::StepScale scale = detail::step_scale(most);
@@ -77,15 +74,14 @@ __device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums
   add_squares(2);
   add_squares(1);
   if (lane == 0) {
-    store_words(reinterpret_cast<float4*>(sums),
-                {scale.scale, scale.scale * static_cast<float>(low), scale.scale * static_cast<float>(all - low),
-                 kSquares ? squares : 0.0F});
+    store_words(reinterpret_cast<float4*>(sums), {scale.scale, scale.scale * static_cast<float>(low),
+                                                  scale.scale * static_cast<float>(all - low), squares});
   }
 }
 
 /// The same for a whole step.
 __device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
-  quantise_columns<true>(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, source);
+  quantise_columns(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, source);
 }
 
 /// The same, of four columns a lane: eight lanes, the first of which is a multiple of eight, take part. Without

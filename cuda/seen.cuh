@@ -210,19 +210,19 @@ struct Seen {
   }
 };
 
-/// What the warps have seen, in shared memory.
+/// What the warps have seen, in shared memory, of n heads.
 template <class Size>
 struct Warps {
-  float* most;                                     // [kHeads, kWarps]
-  float* total;                                    // [kHeads, kWarps]
-  float* sums;                                     // [kHeads, kWarps, stride]
+  float* most;                                     // [n, kWarps]
+  float* total;                                    // [n, kWarps]
+  float* sums;                                     // [n, kWarps, stride]
   static constexpr int kStride = Size::kDims + 4;  // so that warps lie in other banks
-  static constexpr int kBytes = kHeads * Size::kWarps * (2 + kStride) * static_cast<int>(sizeof(float));
 
-  __device__ __forceinline__ explicit Warps(unsigned char* memory)
-      : most(reinterpret_cast<float*>(memory)),
-        total(most + kHeads * Size::kWarps),
-        sums(total + kHeads * Size::kWarps) {}
+  __device__ __forceinline__ Warps(unsigned char* memory, int n)
+      : most(reinterpret_cast<float*>(memory)), total(most + n * Size::kWarps), sums(total + n * Size::kWarps) {}
+  [[nodiscard]] __host__ __device__ static constexpr int bytes(int n) {
+    return n * Size::kWarps * (2 + kStride) * static_cast<int>(sizeof(float));
+  }
 
   /// By all lanes of a warp, of heads that are there.
   __device__ __forceinline__ void store(const Seen<Size>& seen, int n_heads) const {

@@ -18,6 +18,7 @@ using namespace attention;
 
 constexpr int kRangePositions = 128;  // of a long sequence
 constexpr int kWholePositions = 256;  // a sequence up to here is one range: joining ranges takes longer
+constexpr int kFewRows = 8;           // a pass of more reads less if its blocks take more heads
 constexpr int kMostStages = 2;        // tiles of a block that are on their way together
 
 /// The positions of a block.
@@ -49,12 +50,15 @@ struct HeadChunk {
   int n_heads;     // of the chunk
 };
 
+/// Chunks of the query heads that share a key head.
+__host__ __device__ int chunks_of_group(int group, int chunk_heads) { return (group + chunk_heads - 1) / chunk_heads; }
+
 __device__ __forceinline__ HeadChunk chunk_of_block(const AttendArgs& args) {
   const int group = args.n_heads / args.layout.n_kv_heads;
-  const int chunks = (group + kHeads - 1) / kHeads;
+  const int chunks = chunks_of_group(group, args.chunk_heads);
   const int kv_head = static_cast<int>(blockIdx.x) / chunks;
-  const int chunk = static_cast<int>(blockIdx.x) % chunks;
-  return {kv_head, kv_head * group + chunk * kHeads, min(kHeads, group - chunk * kHeads)};
+  const int first = static_cast<int>(blockIdx.x) % chunks * args.chunk_heads;
+  return {kv_head, kv_head * group + first, min(args.chunk_heads, group - first)};
 }
 
 /// True for the block that is the last of `n`, and then everything that the others wrote before is visible: a barrier
@@ -75,16 +79,18 @@ __device__ __forceinline__ bool is_last(unsigned* arrived, int n) {
   return last;
 }
 
-/// Where a block keeps what in dynamic shared memory.
+/// Where a block of n heads keeps what in dynamic shared memory.
 template <class Size>
 struct AttendMemory {
   unsigned char* queries;
   unsigned char* warps;
   unsigned char* tiles;
-  static constexpr int kFixedBytes = Queries<Size>::kBytes + Warps<Size>::kBytes;
-  static_assert(Queries<Size>::kBytes % 16 == 0 && Warps<Size>::kBytes % 16 == 0);
-  __device__ __forceinline__ explicit AttendMemory(unsigned char* shared)
-      : queries(shared), warps(queries + Queries<Size>::kBytes), tiles(warps + Warps<Size>::kBytes) {}
+  static_assert(Queries<Size>::kBytes % 16 == 0 && Warps<Size>::bytes(1) % 16 == 0);
+  __device__ __forceinline__ AttendMemory(unsigned char* shared, int n)
+      : queries(shared), warps(queries + Queries<Size>::kBytes), tiles(warps + Warps<Size>::bytes(n)) {}
+  static int bytes(int n, int n_stages) {
+    return Queries<Size>::kBytes + Warps<Size>::bytes(n) + n_stages * Size::kTileBytes;
+  }
 };
 
 /// Where the heads of a chunk go.
@@ -152,8 +158,8 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
 template <class Size>
 __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
                                              int row_of_pass, const Range& range, unsigned char* shared, int n_stages) {
-  const AttendMemory<Size> memory(shared);
-  const Warps<Size> warps(memory.warps);
+  const AttendMemory<Size> memory(shared, args.chunk_heads);
+  const Warps<Size> warps(memory.warps, args.chunk_heads);
   {
     Seen<Size> seen;
     see_range(args, chunk, row, row_of_pass, range, memory, n_stages, seen);
@@ -209,42 +215,55 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 64 ? 2 : 1)
   wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
 }
 
-/// Tiles that find room in a block of the current device.
-template <class Size>
-cudaError_t count_stages(int& n_stages) {
+/// Of the current device: bytes of shared memory that a block can have.
+cudaError_t read_limit(int& bytes) {
   int device = 0;
-  int limit = 0;
-  cudaError_t error = cudaGetDevice(&device);
-  if (error == cudaSuccess) error = cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  n_stages = std::clamp((limit - AttendMemory<Size>::kFixedBytes) / Size::kTileBytes, 1, kMostStages);
-  return error;
+  const cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
 }
 
+/// How many heads and tiles a block takes, and the bytes of its shared memory: so many tiles that another block finds
+/// room beside it on a processor, or one; and fewer heads where that is too much.
+struct AttendShape {
+  int n_heads;
+  int n_stages = kMostStages;
+  int bytes = 0;
+};
 template <class Size>
-int shared_bytes(int n_stages) {
-  return AttendMemory<Size>::kFixedBytes + n_stages * Size::kTileBytes;
+AttendShape shape_of(int n_heads, int limit) {
+  AttendShape shape{n_heads};
+  const auto bytes = [&] { return AttendMemory<Size>::bytes(shape.n_heads, shape.n_stages); };
+  while (shape.n_stages > 1 && bytes() > limit / 2) --shape.n_stages;
+  while (shape.n_heads > 1 && bytes() > limit) --shape.n_heads;
+  shape.bytes = bytes();
+  return shape;
 }
 
 template <class Size>
 cudaError_t prepare_size() {
-  int n_stages = 0;
-  if (const cudaError_t error = count_stages<Size>(n_stages); error != cudaSuccess) return error;
+  int limit = 0;
+  if (const cudaError_t error = read_limit(limit); error != cudaSuccess) return error;
+  int most = 0;
+  for (int n_heads = 1; n_heads <= kHeads; ++n_heads) most = std::max(most, shape_of<Size>(n_heads, limit).bytes);
   return cudaFuncSetAttribute(reinterpret_cast<const void*>(attend_kernel<Size>),
-                              cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<Size>(n_stages));
+                              cudaFuncAttributeMaxDynamicSharedMemorySize, most);
 }
 
 template <class Size>
 cudaError_t launch_size(AttendArgs args, cudaStream_t stream) {
-  int n_stages = 0;
-  if (const cudaError_t error = count_stages<Size>(n_stages); error != cudaSuccess) return error;
+  int limit = 0;
+  if (const cudaError_t error = read_limit(limit); error != cudaSuccess) return error;
   const int group = args.n_heads / args.layout.n_kv_heads;
-  const int chunks = (group + kHeads - 1) / kHeads;
+  const AttendShape shape = shape_of<Size>(std::min(group, args.n_rows <= kFewRows ? kHeads / 2 : kHeads), limit);
+  args.chunk_heads = shape.n_heads;
+  const int chunks = chunks_of_group(group, shape.n_heads);
   const int end = args.n_rows;
   for (args.first_row = 0; args.first_row < end; args.first_row += kMostPartialRows) {
     const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks), kMostSplits,
                     static_cast<unsigned>(std::min(kMostPartialRows, end - args.first_row)));
     const cudaError_t error = launch(attend_kernel<Size>, grid, dim3(Size::kThreads),
-                                     static_cast<std::size_t>(shared_bytes<Size>(n_stages)), stream, args, n_stages);
+                                     static_cast<std::size_t>(shape.bytes), stream, args, shape.n_stages);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;

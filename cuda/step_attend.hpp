@@ -21,6 +21,7 @@ struct AttendArgs {
   int n_heads = 0;
   int n_rows = 0;
   int first_row = 0;             // of a launch; set by attend
+  int chunk_heads = 0;           // query heads of a block, at most; set by attend
   float scale = 1.0F;            // of the scores
   const float* query = nullptr;  // [n_rows, n_heads, head_size]
   float* out = nullptr;          // the same, or null for nothing but quantised_out
