@@ -26,7 +26,9 @@ struct FieldScale {
   static constexpr unsigned kPowerBits = 0x4B000000U;  // 2^23: the last bit counts one
   float factor;
   float less;
-  unsigned power = kPowerBits | blockIdx.z;  // which is 0: in a register, so that one operation masks and adds
+  // Products have no third dimension of blocks: so the compiler keeps the number in a register, and one operation masks
+  // and adds.
+  unsigned power = kPowerBits | blockIdx.z;
   __device__ __forceinline__ explicit FieldScale(float d)
       : factor(d * (1.0F / static_cast<float>(1 << kFirst))), less(factor * -0x1p23F) {}
   __device__ __forceinline__ float of(unsigned word, unsigned mask) const {

@@ -69,8 +69,9 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
   layout.n_fours = (shape.warps_of_group + 3) / 4;
   layout.warp_stride = 4 * (tokens == 1 ? layout.n_fours | 1 : layout.n_fours);
   layout.squares = take(kFloat * tokens * layout.warp_stride);
-  if (tokens == 1 && of_warp == 1 && shape.warps_of_group <= kApartWarps) {
-    layout.apart = take(shape.n_panels() * kApartWarps * kApartBytes);
+  if (tokens == 1 && of_warp == 1) {
+    layout.apart_warps = (shape.warps_of_group + kApartWarps - 1) / kApartWarps * kApartWarps;
+    layout.apart = take(shape.n_panels() * layout.apart_warps * kApartBytes);
   } else {
     layout.partial = take(kFloat * shape.n_panels() * tokens * kPanelRows * layout.warp_stride);
   }

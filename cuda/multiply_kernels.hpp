@@ -10,8 +10,7 @@ inline constexpr int kMostWarps = 16;  // of a block
 /// Activations of a record in shared memory: words, then sums (activations.hpp).
 inline constexpr int kStagedBytes = kRecordColumns / kStepOfInput * (kStepBytes + static_cast<int>(sizeof(StepSums)));
 
-/// Bytes of the classes' sums of a panel and a warp (SumStore), and of how many warps they are kept, some of them
-/// zeros.
+/// Bytes of the classes' sums of a panel and a warp (SumStore), and of how many warps they are added up at once.
 inline constexpr int kApartBytes = kPanelRows * kClasses * static_cast<int>(sizeof(float));
 inline constexpr int kApartWarps = 8;
 
@@ -20,7 +19,8 @@ struct SharedLayout {
   int partial = 0;      // float [panel of the block][token][row][warp_stride], if `apart` is 0
   int warp_stride = 0;  // of a single token an odd number of fours: of eight neighbours no two are in the same banks
   int n_fours = 0;      // of warps, filled up with zeros
-  int apart = 0;        // of a single token: float [panel of the block][kApartWarps][row][class] (SumStore), or 0
+  int apart = 0;        // of a single token: float [panel of the block][apart_warps][row][class] (SumStore), or 0
+  int apart_warps = 0;  // of a group, filled up with zeros to a multiple of kApartWarps
   int squares = 0;      // float [token][warp_stride] of the first group, of a normalised input
   int places = 0;       // OutputPlace [threads with an output]
   int n_places = 0;

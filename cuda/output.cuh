@@ -53,8 +53,7 @@ struct ApartSums {
 #pragma unroll
     for (int i = 0; i < kApartWarps; ++i) detail::load_shared(classes[i], address + i * kApartBytes);
   }
-  [[nodiscard]] __device__ __forceinline__ float sum() const {
-    float sum = 0.0F;
+  [[nodiscard]] __device__ __forceinline__ float added_to(float sum) const {
 #pragma unroll
     for (int i = 0; i < kApartWarps; i += 4) {
       sum += sum_of_classes(detail::sum_of(classes[i]), detail::sum_of(classes[i + 1]), detail::sum_of(classes[i + 2]),
@@ -85,8 +84,8 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
   const int row_of_pass = static_cast<int>(blockIdx.y) * kTokens + token;
   if (kTokens == 1 && layout.apart > 0) {
     const int of_block = group * step * shape.panels_of_group + of_group;
-    y.sums =
-        base + layout.apart + of_block * kApartWarps * kApartBytes + i % kPanelRows * static_cast<int>(sizeof(float4));
+    y.sums = base + layout.apart + of_block * layout.apart_warps * kApartBytes +
+             i % kPanelRows * static_cast<int>(sizeof(float4));
   } else {
     y.sums = base + layout.partial +
              (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
@@ -210,15 +209,25 @@ __device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const Sha
   OutputSums sums;
   WarpSums squares;
   if (kTokens == 1 && layout.apart > 0) {
+    const int other = y.sums + shape.panels_of_group * layout.apart_warps * kApartBytes;  // of a gate
     ApartSums one;
     ApartSums two;
     one.load(y.sums);
-    if (is_gated) two.load(y.sums + shape.panels_of_group * kApartWarps * kApartBytes);
+    if (is_gated) two.load(other);
     squares.load(y.squares, n_warps);
-    sums.second = one.sum();
+    sums.second = one.added_to(0.0F);
     if (is_gated) {
       sums.first = sums.second;
-      sums.second = two.sum();
+      sums.second = two.added_to(0.0F);
+    }
+#pragma unroll 1
+    for (int warp = kApartWarps; warp < layout.apart_warps; warp += kApartWarps) {
+      if (is_gated) {
+        one.load(y.sums + warp * kApartBytes);
+        sums.first = one.added_to(sums.first);
+      }
+      one.load((is_gated ? other : y.sums) + warp * kApartBytes);
+      sums.second = one.added_to(sums.second);
     }
   } else {
     WarpSums one;

@@ -23,7 +23,8 @@ class SumStore {
   __device__ __forceinline__ SumStore(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                       unsigned char* shared)
       : layout_(layout),
-        panel_floats_(is_apart(layout) ? kApartWarps * kApartFloats : kTokens * kPanelRows * layout.warp_stride) {
+        panel_floats_(is_apart(layout) ? layout.apart_warps * kApartFloats
+                                       : kTokens * kPanelRows * layout.warp_stride) {
     sums_ = is_apart(layout)
                 ? reinterpret_cast<float*>(shared + layout.apart) + task.share * kApartFloats + lane_of_warp()
                 : reinterpret_cast<float*>(shared + layout.partial) + task.share;
@@ -86,12 +87,14 @@ __device__ __forceinline__ void clear_sums(const MultiplyArgs& args, const WarpT
     const int n_sums = n_panels * kTokens * kPanelRows;
     clear(reinterpret_cast<float*>(shared + layout.partial) + task.group * n_sums * layout.warp_stride, n_sums);
   } else {
-    auto* panels = reinterpret_cast<float4*>(shared + layout.apart) + task.group * n_panels * kApartWarps * kPanelRows;
+    auto* panels = reinterpret_cast<float4*>(shared + layout.apart) +
+                   task.group * n_panels * layout.apart_warps * kPanelRows;
 #pragma unroll 1
-    for (int warp = task.n_records() == 0 ? task.share : task.share + n_warps; warp < kApartWarps; warp += n_warps) {
+    for (int warp = task.n_records() == 0 ? task.share : task.share + n_warps; warp < layout.apart_warps;
+         warp += n_warps) {
 #pragma unroll 1
       for (int i = lane_of_warp(); i < n_panels * kPanelRows; i += kWarp) {
-        panels[(i / kPanelRows * kApartWarps + warp) * kPanelRows + i % kPanelRows] = {};
+        panels[(i / kPanelRows * layout.apart_warps + warp) * kPanelRows + i % kPanelRows] = {};
       }
     }
   }
