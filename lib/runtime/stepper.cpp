@@ -61,6 +61,24 @@ Result<void> take_tokens(std::span<Session::Impl* const> sessions, std::span<Tok
   return {};
 }
 
+/// Whether a pass of the sessions' last tokens is all that is missing for the next ones.
+bool miss_one_pass(std::span<Session::Impl* const> sessions) {
+  return std::all_of(sessions.begin(), sessions.end(), [](const Session::Impl* session) {
+    return static_cast<std::size_t>(session->evaluated) + 1 == session->tokens.size();
+  });
+}
+
+/// The tokens of a pass that starts now. Holds the model's mutex.
+Result<void> start_and_take(std::span<Session::Impl* const> sessions, std::span<TokenId> tokens) {
+  const auto started = start_pass(sessions);
+  if (!started.ok()) {
+    forget_pass(sessions);
+    return started.status();
+  }
+  for (Session::Impl* session : sessions) session->ahead = *started;
+  return take_tokens(sessions, tokens);
+}
+
 }  // namespace
 
 bool Stepper::takes(std::span<Session::Impl* const> sessions) {
@@ -87,6 +105,10 @@ Result<void> Stepper::step(std::span<Session::Impl* const> sessions, std::span<T
     if (again && run_ahead(sessions, model.executor->latest_pass())) return take_tokens(sessions, tokens);
   }
   for (Session::Impl* session : sessions) session->settle();
+  if (again && miss_one_pass(sessions)) {
+    const std::lock_guard lock(model.mutex);
+    return start_and_take(sessions, tokens);
+  }
   INLAY_TRY(Scheduler::evaluate(sessions));
   for (std::size_t i = 0; i < sessions.size(); ++i) tokens[i] = sessions[i]->sample_next();
   if (!again) return {};

@@ -13,10 +13,10 @@
 namespace inlay {
 
 /// One for each model. The first step of sessions that did not take the last one together looks at their logits on the
-/// host. From the second on a pass runs ahead, which evaluates the tokens that the sessions have and chooses the next
-/// ones; the next step takes these, unless something else has touched one of the sessions or the device. A pass that
-/// nobody takes leaves no trace: it uses up no random numbers, and what it has written is written again, or lies in
-/// pages that are free.
+/// host. From the second on the device chooses, and a pass runs ahead, which evaluates the tokens that the sessions
+/// have and chooses the next ones; the next step takes these, unless something else has touched one of the sessions or
+/// the device. A pass that nobody takes leaves no trace: it uses up no random numbers, and what it has written is
+/// written again, or lies in pages that are free.
 class Stepper {
  public:
   /// Whether `step` can be used for these sessions, which are of one model.

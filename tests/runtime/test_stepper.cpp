@@ -87,8 +87,8 @@ TEST_CASE("a session alone chooses what the host would, and waits for no logits"
     std::vector<TokenId> tokens;
     for (int i = 0; i < 100; ++i) tokens.push_back(*session.step());
     CHECK(tokens == host_tokens(number, 100));
-    CHECK(fake.device->n_forward() == before + 1);  // the second step's
-    CHECK(fake.device->n_started() == 99);
+    CHECK(fake.device->n_forward() == before);  // the prompt's logits are for the first step
+    CHECK(fake.device->n_started() == 100);     // one runs ahead
     CHECK(fake.device->violation() == "");
   }
 }
@@ -107,8 +107,8 @@ TEST_CASE("sessions of a batch choose what each would alone, and wait for no log
     for (std::size_t row = 0; row < all.size(); ++row) found[row].push_back((*tokens)[row]);
   }
   for (int number = 0; number < 7; ++number) CHECK(found[static_cast<std::size_t>(number)] == host_tokens(number, 60));
-  CHECK(fake.device->n_forward() == before + 1);
-  CHECK(fake.device->n_started() == 59);
+  CHECK(fake.device->n_forward() == before);
+  CHECK(fake.device->n_started() == 60);
   CHECK(fake.device->violation() == "");
 }
 
@@ -122,12 +122,12 @@ TEST_CASE("the host chooses for a batch with penalties, of more rows than a pass
     CHECK(fake.device->violation() == "");
     return fake.device->n_started();
   };
-  CHECK(started(FakeModel(), std::array{0, 1, 2}) == 3);
+  CHECK(started(FakeModel(), std::array{0, 1, 2}) == 4);
   CHECK(started(FakeModel(), std::array{0, 7}) == 0);
   CHECK(started(FakeModel(), std::array{7}) == 0);
-  CHECK(started(FakeModel(), std::array{0, 1, 2, 3, 4, 5, 6, 0}) == 3);
+  CHECK(started(FakeModel(), std::array{0, 1, 2, 3, 4, 5, 6, 0}) == 4);
   CHECK(started(FakeModel(), std::array{0, 1, 2, 3, 4, 5, 6, 0, 1}) == 0);
-  CHECK(started(FakeModel(Chooser::kDevice, 2), std::array{0, 1}) == 3);
+  CHECK(started(FakeModel(Chooser::kDevice, 2), std::array{0, 1}) == 4);
   CHECK(started(FakeModel(Chooser::kDevice, 2), std::array{0, 1, 2}) == 0);
   CHECK(started(FakeModel(Chooser::kHost), std::array{0, 1}) == 0);
 }
