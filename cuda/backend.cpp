@@ -17,8 +17,8 @@ const Backend& backend();  // named by runtime/registry.cpp
 
 namespace {
 
-/// What the driver takes for a model besides, whatever its size: a graph, a stream, and what it rounds up. Measured on an
-/// H200 with two models, of 208 and 233 MB.
+/// What the driver takes for a model besides, whatever its size: a graph, a stream, and what it rounds up. Measured on
+/// an H200 with two models, of 208 and 233 MB.
 constexpr std::uint64_t kDriverBytes = 6'000'000;
 
 int device_count() {
