@@ -68,15 +68,15 @@ bool miss_one_pass(std::span<Session::Impl* const> sessions) {
   });
 }
 
-/// The tokens of a pass that starts now. Holds the model's mutex.
-Result<void> start_and_take(std::span<Session::Impl* const> sessions, std::span<TokenId> tokens) {
+/// Starts a pass that runs ahead of the sessions, none of which has one. Holds the model's mutex.
+Result<void> start_ahead(std::span<Session::Impl* const> sessions) {
   const auto started = start_pass(sessions);
   if (!started.ok()) {
     forget_pass(sessions);
     return started.status();
   }
   for (Session::Impl* session : sessions) session->ahead = *started;
-  return take_tokens(sessions, tokens);
+  return {};
 }
 
 }  // namespace
@@ -107,18 +107,14 @@ Result<void> Stepper::step(std::span<Session::Impl* const> sessions, std::span<T
   for (Session::Impl* session : sessions) session->settle();
   if (again && miss_one_pass(sessions)) {
     const std::lock_guard lock(model.mutex);
-    return start_and_take(sessions, tokens);
+    INLAY_TRY(start_ahead(sessions));
+    return take_tokens(sessions, tokens);
   }
   INLAY_TRY(Scheduler::evaluate(sessions));
   for (std::size_t i = 0; i < sessions.size(); ++i) tokens[i] = sessions[i]->sample_next();
   if (!again) return {};
   const std::lock_guard lock(model.mutex);
-  const auto started = start_pass(sessions);
-  if (started.ok()) {
-    for (Session::Impl* session : sessions) session->ahead = *started;
-  } else {
-    forget_pass(sessions);  // the next step tries again, and reports what fails
-  }
+  (void)start_ahead(sessions);  // if it fails, the next step tries again, and reports that
   return {};
 }
 
