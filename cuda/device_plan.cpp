@@ -199,9 +199,10 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
       device.plain_.steps.push_back(device.plan_step(plan, step));
       const MultiplyArgs& product = device.plain_.steps.back().multiply;
       if (product.n_cols > 0) INLAY_TRY(check(prepare_multiply(product), "CUDA kernels"));
+      const AttendArgs& attend = device.plain_.steps.back().attend;
+      if (attend.n_heads > 0) INLAY_TRY(check(prepare_attend(attend), "CUDA kernels"));
     }
   }
-  INLAY_TRY(check(prepare_attend(layout), "CUDA kernels"));
   INLAY_TRY(device.plan_relay(plan, stream));
   return device;
 }
@@ -292,6 +293,7 @@ DevicePlan::PlannedStep DevicePlan::plan_step(const Plan& plan, std::size_t step
     args.layout = layout_;
     args.layer = step.layer;
     args.n_heads = plan.spec.n_heads;
+    args.shared_bytes = limits_.shared_bytes;
     args.scale = plan.spec.attention_scale;
     args.query = buffers_.query.as<float>(), args.out = buffers_.attention.as<float>();
     planned.attention =

@@ -7,12 +7,12 @@
 #pragma once
 
 #include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 #include <type_traits>
 
 #include "cuda/arrival.cuh"
 #include "cuda/granule.cuh"
+#include "cuda/half_parts.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/record.hpp"
 
@@ -92,7 +92,7 @@ struct LaneColumns {
 #pragma unroll
         for (int h = 0; h < kHalves; ++h)
 #pragma unroll
-          for (int e = 0; e < kElements; ++e) most = max(most, __float_as_uint(v[j][i][h][e]) & 0x7FFFFFFFU);
+          for (int e = 0; e < kElements; ++e) most = max(most, magnitude_bits(v[j][i][h][e]));
     if constexpr (kTokens == 1) return __reduce_max_sync(kAllLanes, most);
 #pragma unroll
     for (int offset = 1; offset < 8 * Lane<kTokens>::kShares; offset *= 2) {
@@ -104,25 +104,18 @@ struct LaneColumns {
 
 namespace detail {
 
-inline constexpr unsigned kInfinityBits = 0x7F800000U;
-
 /// x = scale * (coarse + fine) with halves, the scale a power of two.
 struct HalfParts {
   float scale;
   float inverse;
   bool fine;
   __device__ __forceinline__ HalfParts(unsigned most, bool is_fine) : fine(is_fine) {
-    most &= kInfinityBits;
-    scale = __uint_as_float(most > (20U << 23U) ? most - (10U << 23U) : 10U << 23U);
+    scale = half_scale(most);
     inverse = 1.0F / scale;
   }
   [[nodiscard]] __device__ __forceinline__ unsigned word(const float (&v)[2]) const {
-    const float2 x = {v[0] * inverse, v[1] * inverse};
-    const __half2 coarse = __float22half2_rn(x);
-    const float2 back = __half22float2(coarse);
-    const __half2 rest = __float22half2_rn({x.x - back.x, x.y - back.y});
-    const __half2 part = fine ? rest : coarse;
-    return *reinterpret_cast<const unsigned*>(&part);
+    const HalfPair pair(v[0] * inverse, v[1] * inverse);
+    return fine ? pair.lower : pair.upper;
   }
 };
 

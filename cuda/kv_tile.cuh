@@ -104,7 +104,7 @@ class KvTile {
   /// [row_bytes], from the head's on. By one warp.
   __device__ __forceinline__ void await(const KvLayout& layout, const std::byte* relayed, int row_of_tile) const {
     const int n_chunks = layout.head_size / 8;
-    for (int i = lane_of_block_warp(); i < kPlanes * n_chunks; i += kWarp) {
+    for (int i = lane_of_warp(); i < kPlanes * n_chunks; i += kWarp) {
       const int plane = i / n_chunks;
       const int col = i % n_chunks * 8;
       const std::byte* row = relayed + plane * layout.n_kv_heads * layout.row_bytes;
@@ -126,7 +126,7 @@ class KvTile {
         *reinterpret_cast<uint4*>(to) = halves;
       }
     }
-    for (int i = lane_of_block_warp(); i < kPlanes * (Size::kDims / 8 - n_chunks); i += kWarp) {
+    for (int i = lane_of_warp(); i < kPlanes * (Size::kDims / 8 - n_chunks); i += kWarp) {
       unsigned char* row = memory_ + i % kPlanes * Size::kPlaneBytes + row_of_tile * Size::kRowBytes;
       *reinterpret_cast<uint4*>(row + 16 * (n_chunks + i / kPlanes)) = {};
     }
@@ -136,14 +136,14 @@ class KvTile {
 
   /// Columns 16 step ... 16 step + 15 of keys as operands B: of the first eight positions (x, y) and the others (z, w).
   __device__ __forceinline__ uint4 keys(int row, int step) const {
-    const int lane = lane_of_block_warp();
+    const int lane = lane_of_warp();
     uint4 b;
     load_matrices(b, address(0) + (row + lane / 16 * 8 + lane % 8) * Size::kRowBytes + (2 * step + lane / 8 % 2) * 16);
     return b;
   }
   /// Values as operands B: columns 16 step ... 16 step + 7 (x, y) and the eight behind them (z, w).
   __device__ __forceinline__ uint4 values(int row, int step) const {
-    const int lane = lane_of_block_warp();
+    const int lane = lane_of_warp();
     uint4 b;
     load_transposed(b, address(1) + (row + lane % 16) * Size::kRowBytes + (2 * step + lane / 16) * 16);
     return b;
@@ -154,7 +154,6 @@ class KvTile {
   }
 
  private:
-  static __device__ __forceinline__ int lane_of_block_warp() { return static_cast<int>(threadIdx.x % kWarp); }
   [[nodiscard]] __device__ __forceinline__ unsigned address(int plane) const {
     return static_cast<unsigned>(__cvta_generic_to_shared(memory_ + plane * Size::kPlaneBytes));
   }

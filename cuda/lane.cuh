@@ -11,10 +11,15 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/record.hpp"
+
 namespace inlay::cuda {
 
 inline constexpr unsigned kAllLanes = 0xFFFFFFFFU;
 inline constexpr int kTileTokens = 4;  // of an operand
+
+__device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x / kWarp); }
+__device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadIdx.x % kWarp); }
 
 template <int kTokens>
 struct Lane {

@@ -1,6 +1,7 @@
 // Which part of a product a block and a warp have to do.
 #pragma once
 
+#include "cuda/lane.cuh"
 #include "cuda/multiply.hpp"
 #include "cuda/record.hpp"
 
@@ -17,9 +18,6 @@ struct WarpTask {
   int share = 0;  // its place in the group
   [[nodiscard]] __device__ __forceinline__ int n_records() const { return n_panels * (end - begin); }
 };
-
-__device__ __forceinline__ int warp_of_block() { return static_cast<int>(threadIdx.x / kWarp); }
-__device__ __forceinline__ int lane_of_warp() { return static_cast<int>(threadIdx.x % kWarp); }
 
 /// a / b, of 0 <= a < 2^21 and b's inverse: off by less than half of the inverse.
 __device__ __forceinline__ int quotient(int a, float inverse_of_b) {

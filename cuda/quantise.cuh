@@ -3,6 +3,7 @@
 
 #include "cuda/activations.hpp"
 #include "cuda/arrival.cuh"
+#include "cuda/half_parts.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/record.hpp"
 
@@ -22,13 +23,10 @@ __device__ __forceinline__ float inverse_of(float x) {
   return inverse;
 }
 __device__ __forceinline__ StepScale step_scale(unsigned most) {
-  constexpr unsigned kInfinityBits = 0x7F800000U;
   constexpr float kMostSteps = 32512.0F;  // 127 * 256: a coarse part of at most 127
   const float scale = most < kInfinityBits ? __uint_as_float(most) * (1.0F / kMostSteps) : __uint_as_float(0x7FC00000U);
   return {scale, scale >= 0x1p-120F ? inverse_of(scale) : 0.0F};
 }
-
-__device__ __forceinline__ unsigned magnitude_bits(float x) { return __float_as_uint(x) & 0x7FFFFFFFU; }
 
 /// The addition leaves the rounded number in the lower bits.
 __device__ __forceinline__ int quant_of(float x, float inverse) {
@@ -36,10 +34,10 @@ __device__ __forceinline__ int quant_of(float x, float inverse) {
 }
 
 /// The bytes 0 and 2 of v in turn with those of the next lane: bytes of an even lane and the next one, then the others.
-__device__ __forceinline__ unsigned zip_pair(unsigned v) {
-  const unsigned other = __shfl_xor_sync(kAllLanes, v, 1);
+__device__ __forceinline__ unsigned zipped(unsigned v, unsigned other) {
   return threadIdx.x % 2 == 0 ? __byte_perm(v, other, 0x6240U) : __byte_perm(v, other, 0x2604U);
 }
+__device__ __forceinline__ unsigned zip_pair(unsigned v) { return zipped(v, __shfl_xor_sync(kAllLanes, v, 1)); }
 
 }  // namespace detail
 
@@ -56,7 +54,7 @@ __device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums
   const unsigned lane = threadIdx.x % kWarp;
   float squares = source * source;
   const auto add_squares = [&squares](int offset) { squares += __shfl_xor_sync(kAllLanes, squares, offset); };
-  const unsigned most = __reduce_max_sync(kAllLanes, detail::magnitude_bits(x));
+  const unsigned most = __reduce_max_sync(kAllLanes, magnitude_bits(x));
   add_squares(16);
   const detail::StepScale scale = detail::step_scale(most);
   const int quant = detail::quant_of(x, scale.inverse);
@@ -65,7 +63,7 @@ __device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums
   const unsigned other = __shfl_xor_sync(kAllLanes, mixed, 1);
   const int all = __reduce_add_sync(kAllLanes, quant);
   add_squares(8);
-  const unsigned pair = lane % 2 == 0 ? __byte_perm(mixed, other, 0x6240U) : __byte_perm(mixed, other, 0x2604U);
+  const unsigned pair = detail::zipped(mixed, other);
   const unsigned next = __shfl_xor_sync(kAllLanes, pair, 2);
   const int low = __reduce_add_sync(kAllLanes, lane < 16 ? quant : 0);
   add_squares(4);
@@ -89,8 +87,7 @@ __device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, 
 __device__ __forceinline__ void quantise_fours(const QuantisedStep& to, const float4& x) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const unsigned eight = 0xFFU << (lane & 24);
-  unsigned most = max(max(detail::magnitude_bits(x.x), detail::magnitude_bits(x.y)),
-                      max(detail::magnitude_bits(x.z), detail::magnitude_bits(x.w)));
+  unsigned most = max(max(magnitude_bits(x.x), magnitude_bits(x.y)), max(magnitude_bits(x.z), magnitude_bits(x.w)));
 #pragma unroll
   for (int offset = 1; offset < 8; offset *= 2) most = max(most, __shfl_xor_sync(eight, most, offset));
   const detail::StepScale scale = detail::step_scale(most);

@@ -5,10 +5,9 @@
 // upper bits of their numbers, rows g + 8 the lower ones, so that a product has 22 bits of queries and weights.
 #pragma once
 
-#include <cuda_fp16.h>
-
 #include <cmath>
 
+#include "cuda/half_parts.cuh"
 #include "cuda/kv_tile.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/mma.cuh"
@@ -21,19 +20,6 @@ inline constexpr int kHeads = 8;  // of a block, at most
 
 /// 2^(a - b); 0 where nothing was seen yet.
 __device__ __forceinline__ float weight_of(float a, float b) { return a == -INFINITY ? 0.0F : exp2f(a - b); }
-
-/// Two neighbours as upper and lower halves.
-struct SplitPair {
-  unsigned upper;
-  unsigned lower;
-  __device__ __forceinline__ SplitPair(float a, float b) {
-    const __half2 coarse = __float22half2_rn({a, b});
-    const float2 back = __half22float2(coarse);
-    const __half2 rest = __float22half2_rn({a - back.x, b - back.y});
-    upper = *reinterpret_cast<const unsigned*>(&coarse);
-    lower = *reinterpret_cast<const unsigned*>(&rest);
-  }
-};
 
 /// The queries of a block's heads in shared memory, as operands A. Heads and columns that are not there are zeros.
 template <class Size>
@@ -53,14 +39,15 @@ struct Queries {
     }
   }
 
-  /// A head's, by one warp. `scale`: what they are multiplied with. kLate: those that are absent are asked for again.
+  /// A head's, by one warp. `scale`: what they are multiplied with. `is_late`: those that are absent are asked for
+  /// again.
   __device__ __forceinline__ void set(int head, const float* query, int head_size, float scale, bool is_late) const {
     constexpr int kPairs = (Size::kDims / 2 + kWarp - 1) / kWarp;  // of a lane
-    const int lane = static_cast<int>(threadIdx.x % kWarp);
+    const int lane = lane_of_warp();
     float2 pairs[kPairs];
-    unsigned most = 0;
+    bool is_missing = false;
     do {
-      bool is_missing = false;
+      is_missing = false;
 #pragma unroll
       for (int i = 0; i < kPairs; ++i) {
         const int col = 2 * (i * kWarp + lane);
@@ -68,24 +55,21 @@ struct Queries {
         if (col < head_size) load_words(pairs[i], query + col);
         is_missing |= is_absent(pairs[i]);
       }
-      if (!is_late || !__any_sync(kAllLanes, is_missing)) break;
-    } while (true);
+    } while (is_late && __any_sync(kAllLanes, is_missing));
+    unsigned most = 0;
 #pragma unroll
     for (float2& pair : pairs) {
       pair.x *= scale, pair.y *= scale;
-      most = max(most, max(__float_as_uint(pair.x) & 0x7FFFFFFFU, __float_as_uint(pair.y) & 0x7FFFFFFFU));
+      most = max(most, max(magnitude_bits(pair.x), magnitude_bits(pair.y)));
     }
-    // A power of two that makes the largest one lie between 2^10 and 2^11.
-    constexpr unsigned kInfinityBits = 0x7F800000U;
-    most = __reduce_max_sync(kAllLanes, most) & kInfinityBits;
-    const float factor = __uint_as_float(most > (20U << 23U) ? most - (10U << 23U) : 10U << 23U);
+    const float factor = half_scale(__reduce_max_sync(kAllLanes, most));
     const float inverse = 1.0F / factor;
     if (lane == 0) factors[head] = factor;
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
       const int col = 2 * (i * kWarp + lane);
       if (col >= Size::kDims) break;
-      const SplitPair split(pairs[i].x * inverse, pairs[i].y * inverse);
+      const HalfPair split(pairs[i].x * inverse, pairs[i].y * inverse);
       auto* at = reinterpret_cast<uint2*>(operands + col / 16 * kWarp + 4 * head + col % 8 / 2);
       at[col % 16 / 8] = {split.upper, split.lower};
     }
@@ -101,7 +85,7 @@ struct Seen {
 
   /// Adds 16 positions of a tile from `row` on, of which the first n are there.
   __device__ __forceinline__ void see(const KvTile<Size>& tile, const Queries<Size>& queries, int row, int n) {
-    const int lane = static_cast<int>(threadIdx.x % kWarp);
+    const int lane = lane_of_warp();
     const int col = 2 * (lane % 4);  // of the lane's scores: columns col, col + 1, and eight more
     float scores[4];
     score(tile, queries, row, col, scores);
@@ -140,15 +124,15 @@ struct Seen {
  private:
   /// Weights of a lane's positions as operand A.
   static __device__ __forceinline__ uint4 operand(const float (&weights)[4]) {
-    const SplitPair first(weights[0], weights[1]);
-    const SplitPair second(weights[2], weights[3]);
+    const HalfPair first(weights[0], weights[1]);
+    const HalfPair second(weights[2], weights[3]);
     return {first.upper, first.lower, second.upper, second.lower};
   }
 
   static __device__ __forceinline__ void score(const KvTile<Size>& tile, const Queries<Size>& queries, int row, int col,
                                                float (&scores)[4]) {
     constexpr int kStepsOfScale = Size::kQuantised ? kScaleColumns / 16 : Size::kSteps;
-    const auto lane = threadIdx.x % kWarp;
+    const int lane = lane_of_warp();
 #pragma unroll
     for (float& score : scores) score = 0.0F;
 #pragma unroll
@@ -176,7 +160,6 @@ struct Seen {
   /// Values of a cache of 8 bits: weights are multiplied with the scales of their positions, and these with a power of
   /// two, so that halves hold them.
   __device__ __forceinline__ void add_scaled(const KvTile<Size>& tile, int row, int col, const float (&weights)[4]) {
-    constexpr unsigned kExponent = 0x7F800000U;
 #pragma unroll
     for (int block = 0; block < Size::kScales; ++block) {
       float scaled[4];
@@ -184,7 +167,7 @@ struct Seen {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const float scale = tile.scale(1, row + col + i / 2 * 8 + i % 2, block);
-        largest = max(largest, __float_as_uint(scale) & kExponent);
+        largest = max(largest, __float_as_uint(scale) & kInfinityBits);
         scaled[i] = weights[i] * scale;
       }
       largest = max(largest, __shfl_xor_sync(kAllLanes, largest, 1));
@@ -226,8 +209,8 @@ struct Warps {
 
   /// By all lanes of a warp, of heads that are there.
   __device__ __forceinline__ void store(const Seen<Size>& seen, int n_heads) const {
-    const int warp = static_cast<int>(threadIdx.x / kWarp);
-    const int lane = static_cast<int>(threadIdx.x % kWarp);
+    const int warp = warp_of_block();
+    const int lane = lane_of_warp();
     const int head = lane / 4;
     float all = seen.total + __shfl_xor_sync(kAllLanes, seen.total, 1);
     all += __shfl_xor_sync(kAllLanes, all, 2);

@@ -118,23 +118,23 @@ struct Outputs {
 template <class Size>
 __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
                                           int row_of_pass, const Range& range, const AttendMemory<Size>& memory,
-                                          int n_stages, Seen<Size>& seen) {
+                                          Seen<Size>& seen) {
   const KvRows rows = {args.layout, args.state.pages + row.first_page, args.layer, chunk.kv_head};
   const int n_tiles = (range.end - range.begin + Size::kTilePositions - 1) / Size::kTilePositions;
   const int late = args.relay == nullptr ? -1 : row.position;
   const auto begin_of = [&](int i) { return range.begin + (n_tiles - 1 - i) * Size::kTilePositions; };
-  const auto tile_of = [&](int i) { return KvTile<Size>(memory.tiles + i % n_stages * Size::kTileBytes); };
-  const auto call = [&](int i) {
-    if (i < n_tiles) tile_of(i).call(rows, begin_of(i), min(begin_of(i) + Size::kTilePositions, range.end), late);
+  const auto tile_at = [&](int stage) { return KvTile<Size>(memory.tiles + stage * Size::kTileBytes); };
+  const auto call = [&](int i, int stage) {
+    if (i < n_tiles) tile_at(stage).call(rows, begin_of(i), min(begin_of(i) + Size::kTilePositions, range.end), late);
     end_group();
   };
   const Queries<Size> queries(memory.queries);
-  for (int i = 0; i < n_stages; ++i) call(i);
+  for (int i = 0; i < args.n_stages; ++i) call(i, i);
   queries.clear(chunk.n_heads);
   if (args.relay == nullptr) wait_for_previous_kernel();
-  const int warp = static_cast<int>(threadIdx.x / kWarp);
+  const int warp = warp_of_block();
   if (late >= range.begin && late < range.end && warp == Size::kWarps - 1) {
-    tile_of(0).await(args.layout, args.relay + chunk.kv_head * args.layout.row_bytes, late - begin_of(0));
+    tile_at(0).await(args.layout, args.relay + chunk.kv_head * args.layout.row_bytes, late - begin_of(0));
   }
   for (int h = warp; h < chunk.n_heads; h += Size::kWarps) {
     const std::size_t head = static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
@@ -143,26 +143,27 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
                 args.scale * 1.44269504F, args.relay != nullptr);
   }
 #pragma unroll 1
-  for (int i = 0; i < n_tiles; ++i) {
-    wait_for_groups(n_stages - 1);
+  for (int i = 0, stage = 0; i < n_tiles; ++i) {
+    wait_for_groups(args.n_stages - 1);
     __syncthreads();
     const int first_row = warp * kWarpPositions;
     const int n = range.end - begin_of(i) - first_row;
-    if (n > 0) seen.see(tile_of(i), queries, first_row, n);
-    if (i + n_stages < n_tiles) __syncthreads();  // before the tile is given up
-    call(i + n_stages);
+    if (n > 0) seen.see(tile_at(stage), queries, first_row, n);
+    if (i + args.n_stages < n_tiles) __syncthreads();  // before the tile is given up
+    call(i + args.n_stages, stage);
+    if (++stage == args.n_stages) stage = 0;
   }
 }
 
 /// The block's range of the heads of a chunk.
 template <class Size>
 __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
-                                             int row_of_pass, const Range& range, unsigned char* shared, int n_stages) {
+                                             int row_of_pass, const Range& range, unsigned char* shared) {
   const AttendMemory<Size> memory(shared, args.chunk_heads);
   const Warps<Size> warps(memory.warps, args.chunk_heads);
   {
     Seen<Size> seen;
-    see_range(args, chunk, row, row_of_pass, range, memory, n_stages, seen);
+    see_range(args, chunk, row, row_of_pass, range, memory, seen);
     warps.store(seen, chunk.n_heads);
   }
   __syncthreads();
@@ -191,13 +192,14 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
   if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
     const int of_head = kMostSplits * part_floats * static_cast<int>(sizeof(float));
     join_ranges<Size::kThreads>(ranges, chunk.n_heads, range.n_splits, head_size,
-                                reinterpret_cast<float*>(memory.tiles), n_stages * Size::kTileBytes / of_head, store);
+                                reinterpret_cast<float*>(memory.tiles), args.n_stages * Size::kTileBytes / of_head,
+                                store);
   }
 }
 
 template <class Size>
 __global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 64 ? 2 : 1)
-    attend_kernel(const __grid_constant__ AttendArgs args, int n_stages) {
+    attend_kernel(const __grid_constant__ AttendArgs args) {
   extern __shared__ __align__(128) unsigned char shared[];
   allow_next_kernel();
   const int row_of_pass = args.first_row + static_cast<int>(blockIdx.z);
@@ -211,16 +213,8 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 64 ? 2 : 1)
   // end before that.
   if (split >= (is_alone ? chunk.n_heads : range.n_splits)) return;
   if (is_alone) chunk.first_head += split, chunk.n_heads = 1;
-  attend_chunk<Size>(args, chunk, row, row_of_pass, range, shared, n_stages);
+  attend_chunk<Size>(args, chunk, row, row_of_pass, range, shared);
   wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
-}
-
-/// Of the current device: bytes of shared memory that a block can have.
-cudaError_t read_limit(int& bytes) {
-  int device = 0;
-  const cudaError_t error = cudaGetDevice(&device);
-  if (error != cudaSuccess) return error;
-  return cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
 }
 
 /// How many heads and tiles a block takes, and the bytes of its shared memory: so many tiles that another block finds
@@ -241,29 +235,27 @@ AttendShape shape_of(int n_heads, int limit) {
 }
 
 template <class Size>
-cudaError_t prepare_size() {
-  int limit = 0;
-  if (const cudaError_t error = read_limit(limit); error != cudaSuccess) return error;
+cudaError_t prepare_size(int shared_bytes) {
   int most = 0;
-  for (int n_heads = 1; n_heads <= kHeads; ++n_heads) most = std::max(most, shape_of<Size>(n_heads, limit).bytes);
+  for (int n_heads = 1; n_heads <= kHeads; ++n_heads)
+    most = std::max(most, shape_of<Size>(n_heads, shared_bytes).bytes);
   return cudaFuncSetAttribute(reinterpret_cast<const void*>(attend_kernel<Size>),
                               cudaFuncAttributeMaxDynamicSharedMemorySize, most);
 }
 
 template <class Size>
 cudaError_t launch_size(AttendArgs args, cudaStream_t stream) {
-  int limit = 0;
-  if (const cudaError_t error = read_limit(limit); error != cudaSuccess) return error;
   const int group = args.n_heads / args.layout.n_kv_heads;
-  const AttendShape shape = shape_of<Size>(std::min(group, args.n_rows <= kFewRows ? kHeads / 2 : kHeads), limit);
-  args.chunk_heads = shape.n_heads;
+  const AttendShape shape =
+      shape_of<Size>(std::min(group, args.n_rows <= kFewRows ? kHeads / 2 : kHeads), args.shared_bytes);
+  args.chunk_heads = shape.n_heads, args.n_stages = shape.n_stages;
   const int chunks = chunks_of_group(group, shape.n_heads);
   const int end = args.n_rows;
   for (args.first_row = 0; args.first_row < end; args.first_row += kMostPartialRows) {
     const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks), kMostSplits,
                     static_cast<unsigned>(std::min(kMostPartialRows, end - args.first_row)));
-    const cudaError_t error = launch(attend_kernel<Size>, grid, dim3(Size::kThreads),
-                                     static_cast<std::size_t>(shape.bytes), stream, args, shape.n_stages);
+    const cudaError_t error =
+        launch(attend_kernel<Size>, grid, dim3(Size::kThreads), static_cast<std::size_t>(shape.bytes), stream, args);
     if (error != cudaSuccess) return error;
   }
   return cudaSuccess;
@@ -286,8 +278,8 @@ cudaError_t visit_size(const KvLayout& layout, const Visitor& visitor) {
 
 }  // namespace
 
-cudaError_t prepare_attend(const KvLayout& layout) {
-  return visit_size(layout, [](auto size) { return prepare_size<decltype(size)>(); });
+cudaError_t prepare_attend(const AttendArgs& args) {
+  return visit_size(args.layout, [&](auto size) { return prepare_size<decltype(size)>(args.shared_bytes); });
 }
 
 cudaError_t attend(const AttendArgs& args, cudaStream_t stream) {

@@ -22,6 +22,8 @@ struct AttendArgs {
   int n_rows = 0;
   int first_row = 0;             // of a launch; set by attend
   int chunk_heads = 0;           // query heads of a block, at most; set by attend
+  int n_stages = 0;              // tiles of a block that are on their way together; set by attend
+  int shared_bytes = 0;          // that a block can have on the device (MultiplyLimits)
   float scale = 1.0F;            // of the scores
   const float* query = nullptr;  // [n_rows, n_heads, head_size]
   float* out = nullptr;          // the same, or null for nothing but quantised_out
@@ -33,8 +35,8 @@ struct AttendArgs {
   unsigned* arrived = nullptr;  // [kMostPartialRows, n_heads], zeros; zeros again afterwards
 };
 
-/// Once on the current device for a layout, before the first launch: loads the kernel.
-cudaError_t prepare_attend(const KvLayout& layout);
+/// Once on the current device for the layout and shared memory of `args`, before the first launch: loads the kernel.
+cudaError_t prepare_attend(const AttendArgs& args);
 
 /// Asynchronous. A row's result depends on its own sequence alone.
 cudaError_t attend(const AttendArgs& args, cudaStream_t stream);

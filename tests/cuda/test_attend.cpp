@@ -10,6 +10,7 @@
 #include "cuda/device_array.hpp"
 #include "cuda/kv_memory.hpp"
 #include "cuda/late_array.hpp"
+#include "cuda/multiply.hpp"
 #include "cuda/step_attend.hpp"
 #include "support/blocks.hpp"
 
@@ -167,7 +168,10 @@ std::vector<float> outputs(const Sequence& sequence, const Shape& shape, const s
   args.scale = 1.0F / std::sqrt(static_cast<float>(shape.head_size));
   args.query = device_query.data(), args.out = out.data();
   args.partial = partial.data(), args.arrived = arrived.data();
-  REQUIRE(cuda::prepare_attend(args.layout) == cudaSuccess);
+  cuda::MultiplyLimits limits;
+  REQUIRE(cuda::read_limits(limits) == cudaSuccess);
+  args.shared_bytes = limits.shared_bytes;
+  REQUIRE(cuda::prepare_attend(args) == cudaSuccess);
   if (arrival == Arrival::kBefore) {
     REQUIRE(cuda::attend(args, nullptr) == cudaSuccess);
     return out.read();
