@@ -10,15 +10,17 @@
 
 #include "cuda/arrival.cuh"
 #include "cuda/async_copy.cuh"
+#include "cuda/lane.cuh"
 #include "cuda/mma.cuh"
+#include "cuda/multiply_kernels.hpp"
+#include "cuda/record.hpp"
 
 namespace {
 
 using namespace inlay::cuda;
 
-constexpr int kWarpSize = 32;
-constexpr int kMostBlockWarps = 16;
 constexpr int kRounds = 100;
+constexpr int kOfRound = 16;  // instructions
 
 void need(cudaError_t error) {
   if (error == cudaSuccess) return;
@@ -63,10 +65,10 @@ struct Fused {
 };
 struct Reduction {
   static constexpr const char* kName = "redux";
-  __device__ void operator()(State& s) const { s.a.y ^= __reduce_max_sync(0xFFFFFFFFU, s.a.y); }
+  __device__ void operator()(State& s) const { s.a.y ^= __reduce_max_sync(kAllLanes, s.a.y); }
 };
 
-/// kStates independent chains of kRounds * 4 instructions; cycles to `cycles`, and something of the results.
+/// kRounds * kOfRound instructions in kStates independent chains; cycles to `cycles`, and something of the results.
 template <class Instruction, int kStates>
 __global__ void instructions_kernel(long long* cycles, unsigned seed) {
   State states[kStates];
@@ -81,7 +83,7 @@ __global__ void instructions_kernel(long long* cycles, unsigned seed) {
 #pragma unroll 1
   for (int round = 0; round < kRounds; ++round) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kOfRound / kStates; ++i) {
 #pragma unroll
       for (State& s : states) instruction(s);
     }
@@ -98,11 +100,11 @@ template <class Instruction, int kStates>
 double cycles_of(long long* cycles, int warps_of_quarter) {
   long long taken = 0;
   for (int i = 0; i < 3; ++i) {  // the last one counts
-    instructions_kernel<Instruction, kStates><<<1, 4 * warps_of_quarter * kWarpSize>>>(cycles, 3);
+    instructions_kernel<Instruction, kStates><<<1, 4 * warps_of_quarter * kWarp>>>(cycles, 3);
     need(cudaGetLastError());
     need(cudaMemcpy(&taken, cycles, sizeof taken, cudaMemcpyDeviceToHost));
   }
-  return static_cast<double>(taken) / (kRounds * 4.0 * kStates * warps_of_quarter);
+  return static_cast<double>(taken) / (kRounds * kOfRound * warps_of_quarter);
 }
 
 template <class Instruction>
@@ -116,7 +118,7 @@ struct StrongWords {
   static constexpr const char* kName = "ld.relaxed, 512 bytes";
   __device__ bool operator()(const std::byte* from, uint4* /*shared*/) const {
     uint4 words;
-    load_words(words, from + threadIdx.x % kWarpSize * sizeof words);
+    load_words(words, from + threadIdx.x % kWarp * sizeof words);
     return is_absent(words);
   }
 };
@@ -131,7 +133,7 @@ struct StrongWord {
 struct CopiedWords {
   static constexpr const char* kName = "cp.async, 512 bytes";
   __device__ bool operator()(const std::byte* from, uint4* shared) const {
-    const unsigned lane = threadIdx.x % kWarpSize;
+    const unsigned lane = threadIdx.x % kWarp;
     copy_async<16>(shared + lane, from + lane * 16);
     end_group();
     wait_for_copies();
@@ -139,18 +141,19 @@ struct CopiedWords {
   }
 };
 
-/// Each warp asks kRounds times, one of eight places in turn.
+/// Each warp asks kRounds times, one of the records of a row of activations.
+constexpr unsigned kPlaces = 8;
 template <class Question>
 __global__ void questions_kernel(const std::byte* from, long long* cycles) {
-  __shared__ uint4 shared[kMostBlockWarps][kWarpSize];
-  const unsigned warp = threadIdx.x / kWarpSize;
+  __shared__ uint4 shared[kMostWarps][kWarp];
+  const unsigned warp = threadIdx.x / kWarp;
   const Question question;
   int n_absent = 0;
   __syncthreads();
   const long long begin = clock64();
 #pragma unroll 1
   for (int round = 0; round < kRounds; ++round) {
-    n_absent += __any_sync(0xFFFFFFFFU, question(from + warp % 8 * 640, shared[warp])) ? 1 : 0;
+    n_absent += __any_sync(kAllLanes, question(from + warp % kPlaces * kStagedBytes, shared[warp])) ? 1 : 0;
   }
   __syncthreads();
   if (threadIdx.x == 0) cycles[blockIdx.x] = n_absent == 0 ? clock64() - begin : 0;
@@ -160,8 +163,8 @@ template <class Question>
 void print_question(const std::byte* from, long long* cycles, int n_processors) {
   std::printf("%-22s", Question::kName);
   for (const int blocks : {1, n_processors / 2, n_processors}) {
-    for (const int warps : {1, kMostBlockWarps}) {
-      questions_kernel<Question><<<blocks, warps * kWarpSize>>>(from, cycles);
+    for (const int warps : {1, kMostWarps}) {
+      questions_kernel<Question><<<blocks, warps * kWarp>>>(from, cycles);
       need(cudaGetLastError());
       std::vector<long long> taken(static_cast<std::size_t>(blocks));
       need(cudaMemcpy(taken.data(), cycles, taken.size() * sizeof taken[0], cudaMemcpyDeviceToHost));
@@ -181,7 +184,7 @@ int main() {
   long long* cycles = nullptr;
   need(cudaMalloc(&cycles, (static_cast<std::size_t>(n_processors) + 2) * sizeof *cycles));
   std::byte* words = nullptr;
-  constexpr std::size_t kWordsBytes = 8 * 640;
+  constexpr std::size_t kWordsBytes = kPlaces * kStagedBytes;
   need(cudaMalloc(&words, kWordsBytes));
   need(cudaMemset(words, 0, kWordsBytes));
 
@@ -196,7 +199,7 @@ int main() {
 
   std::printf("\ncycles from asking to the answer, of words in the second cache\n%-22s", "blocks x warps");
   for (const int blocks : {1, n_processors / 2, n_processors}) {
-    for (const int warps : {1, kMostBlockWarps}) std::printf(" %7d x%2d", blocks, warps);
+    for (const int warps : {1, kMostWarps}) std::printf(" %7d x%2d", blocks, warps);
   }
   std::printf("\n");
   print_question<StrongWord>(words, cycles, n_processors);
