@@ -129,9 +129,9 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
     end_group();
   };
   const Queries<Size> queries(memory.queries);
+  if (args.relay == nullptr) wait_for_previous_kernel();  // which stores the keys and values of the pass's rows
   for (int i = 0; i < args.n_stages; ++i) call(i, i);
   queries.clear(chunk.n_heads);
-  if (args.relay == nullptr) wait_for_previous_kernel();
   const int warp = warp_of_block();
   if (late >= range.begin && late < range.end && warp == Size::kWarps - 1) {
     tile_at(0).await(args.layout, args.relay + chunk.kv_head * args.layout.row_bytes, late - begin_of(0));
