@@ -56,6 +56,7 @@ struct Lane {
 
 /// Makes the compiler find a value here, and not later where it is used.
 __device__ __forceinline__ void pin(int& value) { asm volatile("" : "+r"(value)); }
+__device__ __forceinline__ void pin(float& value) { asm volatile("" : "+f"(value)); }
 
 /// Makes the kernel find values before it goes on: without that, the compiler moves the work behind a wait. Never
 /// sleeps for long; `values`: any combination of them.

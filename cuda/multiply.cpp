@@ -66,7 +66,7 @@ SharedLayout layout_of(const MultiplyArgs& args, int tokens) {
     is_of_integers |= record_info(matrix.format).input == InputKind::kInt8;
     of_warp = std::max(of_warp, (matrix.n_records + shape.warps_of_group - 1) / shape.warps_of_group);
   }
-  layout.n_fours = (shape.warps_of_group + 3) / 4;
+  layout.n_fours = tokens == 1 ? kMostWarps / 4 : (shape.warps_of_group + 3) / 4;
   layout.warp_stride = 4 * (tokens == 1 ? layout.n_fours | 1 : layout.n_fours);
   layout.squares = take(kFloat * tokens * layout.warp_stride);
   if (tokens == 1 && of_warp == 1) {

@@ -13,6 +13,75 @@ namespace {
 
 constexpr int kRegisters = 128;  // of a thread
 
+/// How outputs are made (OutputRules), of a kernel of a single token: each epilogue has code of its own, and is told
+/// from the others before the sums are there.
+template <Epilogue kEpilogue, bool kApart>
+struct KnownEnding {
+  static constexpr int kTokens = 1;
+  static constexpr bool kIsApart = kApart;
+  [[nodiscard]] static __device__ __forceinline__ bool is_apart(const SharedLayout& /*layout*/) { return kApart; }
+  [[nodiscard]] static __device__ __forceinline__ bool is(Epilogue epilogue) { return epilogue == kEpilogue; }
+};
+
+/// Of several tokens: less code.
+template <int kTokensOfBlock>
+struct AnyEnding {
+  static constexpr int kTokens = kTokensOfBlock;
+  Epilogue epilogue;
+  static constexpr bool kIsApart = false;
+  [[nodiscard]] static __device__ __forceinline__ bool is_apart(const SharedLayout& /*layout*/) { return false; }
+  [[nodiscard]] __device__ __forceinline__ bool is(Epilogue other) const { return epilogue == other; }
+};
+
+template <int kTokens, class Visitor>
+__device__ __forceinline__ void visit_ending(const MultiplyArgs& args, const SharedLayout& layout,
+                                             const Visitor& visitor) {
+  if constexpr (kTokens > 1) {
+    visitor(AnyEnding<kTokens>{args.epilogue});
+  } else {
+    const auto visit = [&]<Epilogue kEpilogue>() {
+      if (layout.apart > 0) {
+        visitor(KnownEnding<kEpilogue, true>{});
+      } else {
+        visitor(KnownEnding<kEpilogue, false>{});
+      }
+    };
+    switch (args.epilogue) {
+      case Epilogue::kAdd:
+        return visit.template operator()<Epilogue::kAdd>();
+      case Epilogue::kGated:
+        return visit.template operator()<Epilogue::kGated>();
+      case Epilogue::kQkv:
+        return visit.template operator()<Epilogue::kQkv>();
+      case Epilogue::kStore:
+        return visit.template operator()<Epilogue::kStore>();
+    }
+  }
+}
+
+/// Makes the outputs when all warps have come here. `place`: of the thread's first one, or null in whole warps.
+template <int kTokens, class Ending>
+__device__ __forceinline__ void end_product(const MultiplyArgs& args, const SharedLayout& layout, unsigned char* shared,
+                                            OutputPlace* place, const Ending& ending) {
+  if (__all_sync(kAllLanes, place == nullptr)) {
+    __syncthreads();
+    return;
+  }
+  OutputPlace y = *place;
+  const OutputRules rules(args, layout, ending, y);
+  __syncthreads();
+  finish_output(args, ending, rules, y);
+  if constexpr (kTokens > 1) {  // a single token has a thread for each output
+    for (int round = 1; round < layout.n_rounds; ++round) {
+      *place = find_output<kTokens>(args, layout, shared, round);
+      fetch_input<kTokens>(args, *place);
+      wait_for_copies();
+      y = *place;
+      finish_output(args, ending, OutputRules(args, layout, ending, y), y);
+    }
+  }
+}
+
 template <int kTokens, class... Formats>
 __global__ void __maxnreg__(kRegisters)
     multiply_kernel(const __grid_constant__ MultiplyArgs args, const __grid_constant__ SharedLayout layout) {
@@ -34,20 +103,8 @@ __global__ void __maxnreg__(kRegisters)
   } else {
     ((Formats::format == task.part->matrix.format ? run.template operator()<Formats>() : void()), ...);
   }
-  OutputPlace y;
-  if (has_output) y = *place;
-  __syncthreads();
-  if (has_output) finish_output<kTokens>(args, layout, y);
-  if constexpr (kTokens > 1) {  // a single token has a thread for each output
-    for (int round = 1; round < layout.n_rounds; ++round) {
-      *place = find_output<kTokens>(args, layout, shared, round);
-      fetch_input<kTokens>(args, *place);
-      wait_for_copies();
-      finish_output<kTokens>(args, layout, *place);
-    }
-  } else {
-    wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
-  }
+  visit_ending<kTokens>(args, layout, [&](const auto& ending) { end_product<kTokens>(args, layout, shared, place, ending); });
+  if constexpr (kTokens == 1) wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
 }
 
 /// For the format of all parts, or for the usual pairs.

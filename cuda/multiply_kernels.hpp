@@ -56,6 +56,7 @@ struct alignas(16) OutputPlace {
   // What the kernels before have left, put there when it is known (fetch_input).
   float old = 0.0F;            // kAdd: what is added to
   float2 turn = {1.0F, 0.0F};  // kQkv: cosine and sine of the angle
+  int second_sums = 0;         // of a gate's other part: as `sums`
 };
 
 using MultiplyKernel = void (*)(MultiplyArgs, SharedLayout);

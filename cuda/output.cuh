@@ -3,6 +3,8 @@
 
 #include <cuda_fp16.h>
 
+#include <type_traits>
+
 #include "cuda/arrival.cuh"
 #include "cuda/async_copy.cuh"
 #include "cuda/lane.cuh"
@@ -26,16 +28,18 @@ __device__ __forceinline__ float sum_of(const float4& v) { return sum_of_classes
 }  // namespace detail
 
 /// What the warps of a group have of a panel's row, at an address of shared memory, on its way to the registers: sums
-/// of warps, or where they have classes apart those of kApartWarps warps. All loads that an output needs come first, so
-/// that they wait together. They are added in fours, (0 + 1) + (2 + 3), filled up with zeros.
+/// of warps (of a single token all that a block can have), or where they have classes apart those of kApartWarps warps.
+/// All loads that an output needs come first, so that they wait together. They are added in fours, (0 + 1) + (2 + 3),
+/// filled up with zeros.
 struct WarpSums {
   static constexpr int kFours = kMostWarps / 4;
   float4 fours[kFours] = {};
 
+  template <int kTokens>
   __device__ __forceinline__ void load(int address, int n_warps) {
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
-      if (4 * i < n_warps) detail::load_shared(fours[i], address + 16 * i);
+      if (kTokens == 1 || 4 * i < n_warps) detail::load_shared(fours[i], address + 16 * i);
     }
   }
   [[nodiscard]] __device__ __forceinline__ float sum() const {
@@ -91,6 +95,9 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
              (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
                  layout.warp_stride * static_cast<int>(sizeof(float));
   }
+  const int n_floats = kTokens == 1 && layout.apart > 0 ? layout.apart_warps * kApartBytes / static_cast<int>(sizeof(float))
+                                                        : kTokens * kPanelRows * layout.warp_stride;
+  y.second_sums = y.sums + shape.panels_of_group * n_floats * static_cast<int>(sizeof(float));
   y.squares = base + layout.squares + token * layout.warp_stride * static_cast<int>(sizeof(float));
   const MultiplyPart& of = args.parts[part];
   if (!is_inside || row >= of.matrix.n_rows || row_of_pass >= args.n_rows) return y;
@@ -194,72 +201,83 @@ __device__ __forceinline__ void keep_best(const OutputPlace& y, float value) {
 
 }  // namespace detail
 
-/// What an output is made of.
-struct OutputSums {
-  float first = 0.0F;   // of a gate: the product of part 0
-  float second = 0.0F;  // the output's product, of a gate that of part 1
-  float squares = 0.0F;
+/// What a kernel's outputs have in common, in registers: what comes from the arguments is found out before the sums are
+/// there, as it takes its time.
+///
+/// `Ending`: how they are made; says what is known of that when the kernel is compiled (multiply_kernel.cuh).
+struct OutputRules {
+  int n_warps;     // whose sums are added up
+  float inverse;   // of the input's columns
+  float epsilon;   // of the norm. Without one, `inverse` is 0 and this 1: a factor of 1
+  bool has_quants;   // whole warps have, or none
+  int adds_squares;  // 1 if a norm follows, or 0
+  template <class Ending>
+  __device__ __forceinline__ OutputRules(const MultiplyArgs& args, const SharedLayout& layout, const Ending& ending,
+                                         const OutputPlace& y)
+      : n_warps(ending.is_apart(layout) ? layout.apart_warps : args.shape.warps_of_group),
+        inverse(args.norm == nullptr ? 0.0F : args.inverse_n_cols),
+        epsilon(args.norm == nullptr ? 1.0F : args.epsilon),
+        has_quants(__any_sync(kAllLanes, y.word != nullptr)),
+        adds_squares(args.next_norm != nullptr ? 1 : 0) {
+    settle(static_cast<unsigned>(n_warps ^ adds_squares) ^ __float_as_uint(inverse) ^ __float_as_uint(epsilon));
+  }
 };
-template <int kTokens>
-__device__ __forceinline__ OutputSums add_up(const MultiplyArgs& args, const SharedLayout& layout,
-                                             const OutputPlace& y) {
-  const MultiplyShape& shape = args.shape;
-  const int n_warps = shape.warps_of_group;
-  const bool is_gated = args.epilogue == Epilogue::kGated;
-  OutputSums sums;
-  WarpSums squares;
-  if (kTokens == 1 && layout.apart > 0) {
-    const int other = y.sums + shape.panels_of_group * layout.apart_warps * kApartBytes;  // of a gate
-    ApartSums one;
-    ApartSums two;
-    one.load(y.sums);
-    if (is_gated) two.load(other);
-    squares.load(y.squares, n_warps);
-    sums.second = one.added_to(0.0F);
-    if (is_gated) {
-      sums.first = sums.second;
-      sums.second = two.added_to(0.0F);
-    }
-#pragma unroll 1
-    for (int warp = kApartWarps; warp < layout.apart_warps; warp += kApartWarps) {
-      if (is_gated) {
-        one.load(y.sums + warp * kApartBytes);
-        sums.first = one.added_to(sums.first);
-      }
-      one.load((is_gated ? other : y.sums) + warp * kApartBytes);
-      sums.second = one.added_to(sums.second);
-    }
-  } else {
-    WarpSums one;
-    one.load(y.sums, n_warps);
-    if (is_gated) {
-      WarpSums two;
-      two.load(
-          y.sums + shape.panels_of_group * kTokens * kPanelRows * layout.warp_stride * static_cast<int>(sizeof(float)),
-          n_warps);
-      squares.load(y.squares, n_warps);
-      sums.first = one.sum();
-      sums.second = two.sum();
+
+namespace detail {
+
+/// The sums of a row of a panel, at an address of shared memory.
+template <class Ending>
+class RowSums {
+ public:
+  __device__ __forceinline__ RowSums(int address, int n_warps) : address_(address), n_warps_(n_warps) {
+    if constexpr (Ending::kIsApart) {
+      sums_.load(address);
     } else {
-      squares.load(y.squares, n_warps);
-      sums.second = one.sum();
+      sums_.template load<Ending::kTokens>(address, n_warps);
     }
   }
-  sums.squares = squares.sum();
-  return sums;
-}
+  [[nodiscard]] __device__ __forceinline__ float sum() {
+    if constexpr (Ending::kIsApart) {
+      float sum = sums_.added_to(0.0F);
+#pragma unroll 1
+      for (int warp = kApartWarps; warp < n_warps_; warp += kApartWarps) {
+        sums_.load(address_ + warp * kApartBytes);
+        sum = sums_.added_to(sum);
+      }
+      return sum;
+    } else {
+      return sums_.sum();
+    }
+  }
+
+ private:
+  std::conditional_t<Ending::kIsApart, ApartSums, WarpSums> sums_;
+  int address_;
+  int n_warps_;
+};
+
+}  // namespace detail
 
 /// After all warps have stored their sums. All lanes of a warp take part.
-template <int kTokens>
-__device__ __forceinline__ void finish_output(const MultiplyArgs& args, const SharedLayout& layout,
+template <class Ending>
+__device__ __forceinline__ void finish_output(const MultiplyArgs& args, const Ending& ending, const OutputRules& rules,
                                               const OutputPlace& y) {
-  const OutputSums sums = add_up<kTokens>(args, layout, y);
-  const float factor = args.norm == nullptr ? 1.0F : rsqrtf(fmaf(sums.squares, args.inverse_n_cols, args.epsilon));
-  float value = fmaf(factor, sums.second, y.bias);
-  if (args.epilogue == Epilogue::kGated) {
-    value = detail::silu(fmaf(factor, sums.first, y.bias)) * fmaf(factor, sums.second, y.second_bias);
+  WarpSums all_squares;
+  detail::RowSums<Ending> one(y.sums, rules.n_warps);
+  float factor = 1.0F;
+  float value = 0.0F;
+  if (ending.is(Epilogue::kGated)) {
+    detail::RowSums<Ending> two(y.second_sums, rules.n_warps);
+    all_squares.template load<Ending::kTokens>(y.squares, args.shape.warps_of_group);
+    factor = rsqrtf(fmaf(all_squares.sum(), rules.inverse, rules.epsilon));
+    const float gate = fmaf(factor, one.sum(), y.bias);
+    value = detail::silu(gate) * fmaf(factor, two.sum(), y.second_bias);
+  } else {
+    all_squares.template load<Ending::kTokens>(y.squares, args.shape.warps_of_group);
+    factor = rsqrtf(fmaf(all_squares.sum(), rules.inverse, rules.epsilon));
+    value = fmaf(factor, one.sum(), y.bias);
   }
-  if (args.epilogue == Epilogue::kQkv) {
+  if (ending.is(Epilogue::kQkv)) {
     value = detail::rotated(value, y.col, y.turn);
     if (args.kv.layout.quantised) {
       detail::store_kv_block(args.kv.layout, y, value);
@@ -269,11 +287,12 @@ __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const Sh
   }
   value += y.old;
   value = present(value);
-  if (y.out != nullptr) store_word(y.out, value);
-  if (args.best != nullptr) detail::keep_best(y, value);
-  if (__any_sync(kAllLanes, y.word != nullptr)) {  // all of them or none
-    quantise_columns(y.word, y.step_sums, value * y.next_norm, args.next_norm == nullptr ? 0.0F : value);
+  // The words that the next kernel waits for come first.
+  if (rules.has_quants) {
+    quantise_columns(y.word, y.step_sums, value * y.next_norm, rules.adds_squares == 0 ? 0.0F : value);
   }
+  if (y.out != nullptr) store_word(y.out, value);
+  if (ending.is(Epilogue::kStore) && args.best != nullptr) detail::keep_best(y, value);
 }
 
 }  // namespace inlay::cuda
