@@ -111,7 +111,7 @@ struct HalfParts {
   bool fine;
   __device__ __forceinline__ HalfParts(unsigned most, bool is_fine) : fine(is_fine) {
     scale = half_scale(most);
-    inverse = 1.0F / scale;
+    inverse = inverse_of_power(scale);
   }
   [[nodiscard]] __device__ __forceinline__ unsigned word(const float (&v)[2]) const {
     const HalfPair pair(v[0] * inverse, v[1] * inverse);

@@ -18,6 +18,11 @@ __device__ __forceinline__ float half_scale(unsigned most) {
   return __uint_as_float(most > (20U << 23U) ? most - (10U << 23U) : 10U << 23U);
 }
 
+/// Of a power of two that is a normal number, and whose inverse is.
+__device__ __forceinline__ float inverse_of_power(float power) {
+  return __uint_as_float((254U << 23U) - __float_as_uint(power));
+}
+
 /// Two neighbours.
 struct HalfPair {
   unsigned upper;

@@ -12,17 +12,12 @@
 #include "cuda/multiply_kernels.hpp"
 #include "cuda/multiply_task.cuh"
 #include "cuda/quantise.cuh"
+#include "cuda/shared_load.cuh"
 
 namespace inlay::cuda {
 
 namespace detail {
 
-__device__ __forceinline__ void load_shared(float4& v, int address) {
-  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "r"(address)
-               : "memory");
-}
 __device__ __forceinline__ float sum_of(const float4& v) { return sum_of_classes(v.x, v.y, v.z, v.w); }
 
 }  // namespace detail
@@ -39,7 +34,7 @@ struct WarpSums {
   __device__ __forceinline__ void load(int address, int n_warps) {
 #pragma unroll
     for (int i = 0; i < kFours; ++i) {
-      if (kTokens == 1 || 4 * i < n_warps) detail::load_shared(fours[i], address + 16 * i);
+      if (kTokens == 1 || 4 * i < n_warps) load_shared(fours[i], address + 16 * i);
     }
   }
   [[nodiscard]] __device__ __forceinline__ float sum() const {
@@ -55,7 +50,7 @@ struct ApartSums {
 
   __device__ __forceinline__ void load(int address) {
 #pragma unroll
-    for (int i = 0; i < kApartWarps; ++i) detail::load_shared(classes[i], address + i * kApartBytes);
+    for (int i = 0; i < kApartWarps; ++i) load_shared(classes[i], address + i * kApartBytes);
   }
   [[nodiscard]] __device__ __forceinline__ float added_to(float sum) const {
 #pragma unroll
@@ -77,7 +72,7 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
   const int i = round * static_cast<int>(blockDim.x) + static_cast<int>(threadIdx.x);
   const bool is_inside = i < n_panels * kTokens * kPanelRows;
   const int panel = is_inside ? i / kPanelRows : 0;  // [token][group][panel]
-  const auto base = static_cast<int>(__cvta_generic_to_shared(shared));
+  const int base = shared_address(shared);
   OutputPlace y;
   const int token = kTokens == 1 ? 0 : panel / n_panels;
   const int of_token = panel - token * n_panels;
@@ -289,7 +284,7 @@ __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const En
   value = present(value);
   // The words that the next kernel waits for come first.
   if (rules.has_quants) {
-    quantise_columns(y.word, y.step_sums, value * y.next_norm, rules.adds_squares == 0 ? 0.0F : value);
+    quantise_columns<true>(y.word, y.step_sums, value * y.next_norm, rules.adds_squares == 0 ? 0.0F : value);
   }
   if (y.out != nullptr) store_word(y.out, value);
   if (ending.is(Epilogue::kStore) && args.best != nullptr) detail::keep_best(y, value);

@@ -49,11 +49,14 @@ __device__ __forceinline__ int word_of_lane(unsigned lane) {
 
 /// Quantises 32 columns, one a lane: all lanes of a warp take part. `word`: word_of_lane of the step. `source`: what
 /// the column was before it was multiplied with a norm's weight, whose squares are added up. A NaN or an infinity makes
-/// all of them NaN. What waits for other lanes is done by turns, so that it waits together.
+/// all of them NaN. What waits for other lanes is done by turns, so that it waits together. `kSquares`: or they are 0.
+template <bool kSquares>
 __device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums, float x, float source) {
   const unsigned lane = threadIdx.x % kWarp;
-  float squares = source * source;
-  const auto add_squares = [&squares](int offset) { squares += __shfl_xor_sync(kAllLanes, squares, offset); };
+  float squares = kSquares ? source * source : 0.0F;
+  const auto add_squares = [&squares](int offset) {
+    if constexpr (kSquares) squares += __shfl_xor_sync(kAllLanes, squares, offset);
+  };
   const unsigned most = __reduce_max_sync(kAllLanes, magnitude_bits(x));
   add_squares(16);
   const detail::StepScale scale = detail::step_scale(most);
@@ -79,39 +82,7 @@ __device__ __forceinline__ void quantise_columns(std::byte* word, StepSums* sums
 
 /// The same for a whole step.
 __device__ __forceinline__ void quantise_step(const QuantisedStep& to, float x, float source) {
-  quantise_columns(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, source);
-}
-
-/// The same, of four columns a lane: eight lanes, the first of which is a multiple of eight, take part. Without
-/// squares.
-__device__ __forceinline__ void quantise_fours(const QuantisedStep& to, const float4& x) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const unsigned eight = 0xFFU << (lane & 24);
-  unsigned most = max(max(magnitude_bits(x.x), magnitude_bits(x.y)), max(magnitude_bits(x.z), magnitude_bits(x.w)));
-#pragma unroll
-  for (int offset = 1; offset < 8; offset *= 2) most = max(most, __shfl_xor_sync(eight, most, offset));
-  const detail::StepScale scale = detail::step_scale(most);
-  const float values[4] = {x.x, x.y, x.z, x.w};
-  unsigned coarse = 0;
-  unsigned fine = 0;
-  int sum = 0;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int quant = detail::quant_of(values[i], scale.inverse);
-    coarse |= (static_cast<unsigned>(quant + 128) >> 8U & 255U) << (8 * i);
-    fine |= (static_cast<unsigned>(quant) & 255U) << (8 * i);
-    sum += quant;
-  }
-  std::byte* bytes = to.words + lane % 4 * 8 + lane % 8 / 4 * 4;
-  store_word(bytes, coarse);
-  store_word(bytes + kStepOfInput, present(fine));
-  sum += __shfl_xor_sync(eight, sum, 1);
-  sum += __shfl_xor_sync(eight, sum, 2);
-  const int high = __shfl_xor_sync(eight, sum, 4);
-  if (lane % 8 == 0) {
-    store_words(reinterpret_cast<float4*>(to.sums),
-                {scale.scale, scale.scale * static_cast<float>(sum), scale.scale * static_cast<float>(high), 0.0F});
-  }
+  quantise_columns<true>(to.words + word_of_lane(threadIdx.x % kWarp), to.sums, x, source);
 }
 
 }  // namespace inlay::cuda

@@ -12,14 +12,19 @@
 #include "cuda/lane.cuh"
 #include "cuda/mma.cuh"
 #include "cuda/record.hpp"
+#include "cuda/shared_load.cuh"
 #include "cuda/step_attend.hpp"
 
 namespace inlay::cuda::attention {
 
 inline constexpr int kHeads = 8;  // of a block, at most
 
-/// 2^(a - b); 0 where nothing was seen yet.
-__device__ __forceinline__ float weight_of(float a, float b) { return a == -INFINITY ? 0.0F : exp2f(a - b); }
+/// 2^(a - b), a <= b, b finite; 0 where nothing was seen yet, and below 2^-126.
+__device__ __forceinline__ float weight_of(float a, float b) {
+  float weight;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(weight) : "f"(a - b));
+  return weight;
+}
 
 /// The queries of a block's heads in shared memory, as operands A. Heads and columns that are not there are zeros.
 template <class Size>
@@ -63,7 +68,7 @@ struct Queries {
       most = max(most, max(magnitude_bits(pair.x), magnitude_bits(pair.y)));
     }
     const float factor = half_scale(__reduce_max_sync(kAllLanes, most));
-    const float inverse = 1.0F / factor;
+    const float inverse = inverse_of_power(factor);
     if (lane == 0) factors[head] = factor;
 #pragma unroll
     for (int i = 0; i < kPairs; ++i) {
@@ -83,8 +88,9 @@ struct Seen {
   float total = 0.0F;                  // of the weights 2^(score - most), of the lane's positions
   float4 sums[2 * Size::kSteps] = {};  // of weighted values: from the upper halves of weights (x, y) and the lower ones
 
-  /// Adds 16 positions of a tile from `row` on, of which the first n are there.
-  __device__ __forceinline__ void see(const KvTile<Size>& tile, const Queries<Size>& queries, int row, int n) {
+  /// Adds 16 positions of a tile from `row` on, of which the first n > 0 are there. `is_first`: there are none before.
+  __device__ __forceinline__ void see(const KvTile<Size>& tile, const Queries<Size>& queries, int row, int n,
+                                      bool is_first) {
     const int lane = lane_of_warp();
     const int col = 2 * (lane % 4);  // of the lane's scores: columns col, col + 1, and eight more
     float scores[4];
@@ -98,16 +104,18 @@ struct Seen {
     }
     largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 1));
     largest = fmaxf(largest, __shfl_xor_sync(kAllLanes, largest, 2));
-    const float keep = weight_of(most, largest);
+    if (!is_first) {
+      const float keep = weight_of(most, largest);
+      total *= keep;
+#pragma unroll
+      for (float4& sum : sums) sum.x *= keep, sum.y *= keep, sum.z *= keep, sum.w *= keep;
+    }
     most = largest;
-    total *= keep;
 #pragma unroll
     for (float& score : scores) {
       score = weight_of(score, largest);
       total += score;
     }
-#pragma unroll
-    for (float4& sum : sums) sum.x *= keep, sum.y *= keep, sum.z *= keep, sum.w *= keep;
     if constexpr (Size::kQuantised) {
       add_scaled(tile, row, col, scores);
     } else {
@@ -224,45 +232,60 @@ struct Warps {
     }
   }
 
-  /// Four neighbours of the head's weighted values, and what they are weighted with. After a barrier.
+  /// Where the scores of a head and a column of its weighted values lie: addresses of shared memory.
+  struct Place {
+    int scores;
+    int totals;
+    int sums;
+  };
+  [[nodiscard]] __device__ __forceinline__ Place place_of(int h, int col) const {
+    return {shared_address(most + h * Size::kWarps), shared_address(total + h * Size::kWarps),
+            shared_address(sums + h * Size::kWarps * kStride + col)};
+  }
+
+  /// A column of a head's weighted values, and what they are weighted with. After a barrier.
   struct Joined {
     float largest = -INFINITY;  // score of all warps
     float total = 0.0F;         // of the weights
-    float4 sum = {};
+    float sum = 0.0F;
   };
-  [[nodiscard]] __device__ __forceinline__ Joined joined(int h, int col) const {
+  [[nodiscard]] static __device__ __forceinline__ Joined joined(const Place& place) {
     constexpr int kWarps = Size::kWarps;
+    float4 scores[kWarps / 4];
+    float4 totals[kWarps / 4];
+    float values[kWarps];
+#pragma unroll
+    for (int i = 0; i < kWarps / 4; ++i) load_shared(scores[i], place.scores + 16 * i);
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) {
+      load_shared(values[warp], place.sums + warp * kStride * static_cast<int>(sizeof(float)));
+    }
+#pragma unroll
+    for (int i = 0; i < kWarps / 4; ++i) load_shared(totals[i], place.totals + 16 * i);
     Joined joined;
-    alignas(16) float scores[kWarps];
-    alignas(16) float totals[kWarps];
-    float4 values[kWarps];
 #pragma unroll
-    for (int warp = 0; warp < kWarps; warp += 4) {
-      *reinterpret_cast<float4*>(scores + warp) = *reinterpret_cast<const float4*>(most + h * kWarps + warp);
-      *reinterpret_cast<float4*>(totals + warp) = *reinterpret_cast<const float4*>(total + h * kWarps + warp);
+    for (const float4& four : scores) {
+      joined.largest = fmaxf(joined.largest, fmaxf(fmaxf(four.x, four.y), fmaxf(four.z, four.w)));
     }
 #pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      values[warp] = *reinterpret_cast<const float4*>(sums + (h * kWarps + warp) * kStride + col);
-    }
+    for (int i = 0; i < kWarps / 4; ++i) {
+      const float of_warps[4] = {scores[i].x, scores[i].y, scores[i].z, scores[i].w};
+      const float of_totals[4] = {totals[i].x, totals[i].y, totals[i].z, totals[i].w};
 #pragma unroll
-    for (const float score : scores) joined.largest = fmaxf(joined.largest, score);
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      const float weight = weight_of(scores[warp], joined.largest);
-      const float4& v = values[warp];
-      joined.total = fmaf(weight, totals[warp], joined.total);
-      joined.sum.x = fmaf(weight, v.x, joined.sum.x), joined.sum.y = fmaf(weight, v.y, joined.sum.y);
-      joined.sum.z = fmaf(weight, v.z, joined.sum.z), joined.sum.w = fmaf(weight, v.w, joined.sum.w);
+      for (int k = 0; k < 4; ++k) {
+        const float weight = weight_of(of_warps[k], joined.largest);
+        joined.total = fmaf(weight, of_totals[k], joined.total);
+        joined.sum = fmaf(weight, values[4 * i + k], joined.sum);
+      }
     }
     return joined;
   }
 };
 
-/// Calls store(column, four of the ranges of each head joined, [n_heads, head_size]). `ranges`: [n_heads, kMostSplits,
-/// 4 + head_size], the first n of each head. They come to `shared`, which has room for those of n_together heads, and
-/// are joined by loops: few blocks run this, so that unrolled it would take longer to load than to execute. Every
-/// thread of the block calls it.
+/// Calls store(i, of column i of [n_heads, head_size] the ranges joined), in whole warps if head_size is a multiple of
+/// 32. `ranges`: [n_heads, kMostSplits, 4 + head_size], the first n of each head. They come to `shared`, which has room
+/// for those of n_together heads, and are joined by loops: few blocks run this, so that unrolled it would take longer
+/// to load than to execute. Every thread of the block calls it.
 template <int kThreads, class Store>
 __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int head_size, float* shared,
                                             int n_together, const Store& store) {
@@ -282,7 +305,7 @@ __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, in
     wait_for_copies();
     __syncthreads();
 #pragma unroll 1
-    for (int i = 4 * static_cast<int>(threadIdx.x); i < n_joined * head_size; i += 4 * kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < n_joined * head_size; i += kThreads) {
       const int h = i / head_size;
       const float* parts = shared + h * n * part_floats;
       const int col = 4 + i - h * head_size;
@@ -290,19 +313,16 @@ __device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, in
 #pragma unroll 4
       for (int split = 0; split < n; ++split) most = fmaxf(most, parts[split * part_floats]);
       float total = 0.0F;
-      float4 sum = {};
+      float sum = 0.0F;
 #pragma unroll 4
       for (int split = 0; split < n; ++split) {
         const float* part = parts + split * part_floats;
         const float2 seen = *reinterpret_cast<const float2*>(part);
         const float weight = weight_of(seen.x, most);
-        const float4 v = *reinterpret_cast<const float4*>(part + col);
         total = fmaf(weight, seen.y, total);
-        sum.x = fmaf(weight, v.x, sum.x), sum.y = fmaf(weight, v.y, sum.y);
-        sum.z = fmaf(weight, v.z, sum.z), sum.w = fmaf(weight, v.w, sum.w);
+        sum = fmaf(weight, part[col], sum);
       }
-      const float inverse = 1.0F / total;
-      store(first * head_size + i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
+      store(first * head_size + i, sum / total);
     }
     __syncthreads();
   }

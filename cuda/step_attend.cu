@@ -8,6 +8,7 @@
 #include "cuda/dependent.cuh"
 #include "cuda/kv_tile.cuh"
 #include "cuda/launch.hpp"
+#include "cuda/multiply_task.cuh"
 #include "cuda/quantise.cuh"
 #include "cuda/seen.cuh"
 
@@ -36,9 +37,9 @@ __device__ __forceinline__ Range range_of(int length, int split) {
     range.end = length;
     return range;
   }
-  range.n_splits = min(kMostSplits, (length + kRangePositions - 1) / kRangePositions);
-  const int each =
-      ((length + range.n_splits - 1) / range.n_splits + kWarpPositions - 1) / kWarpPositions * kWarpPositions;
+  const int most = min(kMostSplits, (length + kRangePositions - 1) / kRangePositions);
+  const int each = ((length + most - 1) / most + kWarpPositions - 1) / kWarpPositions * kWarpPositions;
+  range.n_splits = (length + each - 1) / each;  // none is empty
   range.begin = min(length, split * each);
   range.end = min(length, range.begin + each);
   return range;
@@ -93,24 +94,35 @@ struct AttendMemory {
   }
 };
 
-/// Where the heads of a chunk go.
-struct Outputs {
-  const AttendArgs& args;
-  const HeadChunk& chunk;
-  int row_of_pass;
-  /// Four columns of the chunk's heads, by eight neighbouring lanes.
-  __device__ __forceinline__ void operator()(int col, const float4& four) const {
+/// Where the columns of a chunk's heads go, [n_heads, head_size].
+class Outputs {
+ public:
+  __device__ __forceinline__ Outputs(const AttendArgs& args, const HeadChunk& chunk, int row_of_pass) {
     const int head_size = args.layout.head_size;
     if (args.out != nullptr) {
       const std::size_t first = static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
                                 static_cast<std::size_t>(chunk.first_head);
-      store_words(reinterpret_cast<float4*>(args.out + first * static_cast<std::size_t>(head_size) + col),
-                  {present(four.x), present(four.y), present(four.z), present(four.w)});
+      out_ = args.out + first * static_cast<std::size_t>(head_size);
     }
     if (args.quantised_out.words == nullptr) return;
-    const int step = (chunk.first_head * head_size + col) / kStepOfInput;
-    quantise_fours(quantised_step(args.quantised_out, row_of_pass, step), four);
+    const QuantisedStep to =
+        quantised_step(args.quantised_out, row_of_pass, chunk.first_head * head_size / kStepOfInput);
+    words_ = to.words + word_of_lane(threadIdx.x % kWarp);
+    sums_ = to.sums;
   }
+  /// Column i. Where columns are quantised, whole warps have 32 neighbours.
+  __device__ __forceinline__ void operator()(int i, float value) const {
+    if (words_ != nullptr) {
+      const int step = i / kStepOfInput;
+      quantise_columns<false>(words_ + step * kStepBytes, sums_ + step, value, 0.0F);
+    }
+    if (out_ != nullptr) store_word(out_ + i, present(value));
+  }
+
+ private:
+  float* out_ = nullptr;
+  std::byte* words_ = nullptr;  // with the lane's place
+  StepSums* sums_ = nullptr;
 };
 
 /// What a warp sees of the range, tile after tile, the last one first: it has the row's own position, whose key and
@@ -148,7 +160,7 @@ __device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChun
     __syncthreads();
     const int first_row = warp * kWarpPositions;
     const int n = range.end - begin_of(i) - first_row;
-    if (n > 0) seen.see(tile_at(stage), queries, first_row, n);
+    if (n > 0) seen.see(tile_at(stage), queries, first_row, n, i == 0);
     if (i + args.n_stages < n_tiles) __syncthreads();  // before the tile is given up
     call(i + args.n_stages, stage);
     if (++stage == args.n_stages) stage = 0;
@@ -161,33 +173,43 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
                                              int row_of_pass, const Range& range, unsigned char* shared) {
   const AttendMemory<Size> memory(shared, args.chunk_heads);
   const Warps<Size> warps(memory.warps, args.chunk_heads);
+  // A range of a head: largest score, total, two unused, sums of the values.
+  const int head_size = args.layout.head_size;
+  const int part_floats = head_size + 4;
+  const std::size_t first_part = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
+                                 static_cast<std::size_t>(chunk.first_head);
+  float* ranges = args.partial + first_part * static_cast<std::size_t>(kMostSplits * part_floats);
+  // What needs no queries is found out before they come.
+  const Outputs store(args, chunk, row_of_pass);
+  const int n_cols = chunk.n_heads * head_size;
+  const float inverse_size = 1.0F / static_cast<float>(head_size);
+  int col = static_cast<int>(threadIdx.x);
+  const auto place_of = [&](int i) {
+    const int h = quotient(i, inverse_size);
+    return warps.place_of(h, i - h * head_size);
+  };
+  auto place = place_of(min(col, n_cols - 1));
+  settle(static_cast<unsigned>(place.scores ^ place.totals ^ place.sums));
   {
     Seen<Size> seen;
     see_range(args, chunk, row, row_of_pass, range, memory, seen);
     warps.store(seen, chunk.n_heads);
   }
   __syncthreads();
-
-  // A range of a head: largest score, total, two unused, sums of the values.
-  const int head_size = args.layout.head_size;
-  const int part_floats = head_size + 4;
-  const std::size_t first_part = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
-                                 static_cast<std::size_t>(chunk.first_head);
-  const Outputs store = {args, chunk, row_of_pass};
-  float* ranges = args.partial + first_part * static_cast<std::size_t>(kMostSplits * part_floats);
-  for (int i = 4 * static_cast<int>(threadIdx.x); i < chunk.n_heads * head_size; i += 4 * Size::kThreads) {
-    const int h = i / head_size;
-    const int col = i - h * head_size;
-    const auto joined = warps.joined(h, col);
-    const float4& sum = joined.sum;
+#pragma unroll 1
+  while (col < n_cols) {
+    const auto joined = warps.joined(place);
     if (range.n_splits == 1) {
-      const float inverse = 1.0F / joined.total;
-      store(i, {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse});
+      store(col, joined.sum * detail::inverse_of(joined.total));
     } else {
+      const int h = quotient(col, inverse_size);
+      const int of_head = col - h * head_size;
       float* part = ranges + (h * kMostSplits + static_cast<int>(blockIdx.y)) * part_floats;
-      if (col == 0) *reinterpret_cast<float2*>(part) = {joined.largest, joined.total};
-      *reinterpret_cast<float4*>(part + 4 + col) = sum;
+      if (of_head == 0) *reinterpret_cast<float2*>(part) = {joined.largest, joined.total};
+      part[4 + of_head] = joined.sum;
     }
+    col += Size::kThreads;
+    if (col < n_cols) place = place_of(col);
   }
   if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
     const int of_head = kMostSplits * part_floats * static_cast<int>(sizeof(float));
@@ -206,13 +228,10 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 64 ? 2 : 1)
   const PassRow row = args.state.rows[row_of_pass];  // no kernel between the first and the last of a pass writes it
   const auto split = static_cast<int>(blockIdx.y);
   const Range range = range_of(row.position + 1, split);
-  HeadChunk chunk = chunk_of_block(args);
-  // Of a single row, the blocks that would have further ranges of a short sequence take a head each.
-  const bool is_alone = args.n_rows == 1 && range.n_splits == 1;
+  const HeadChunk chunk = chunk_of_block(args);
   // Makes room for the next kernel's blocks: the row's first block waits for the previous kernel, so this one does not
   // end before that.
-  if (split >= (is_alone ? chunk.n_heads : range.n_splits)) return;
-  if (is_alone) chunk.first_head += split, chunk.n_heads = 1;
+  if (split >= range.n_splits) return;
   attend_chunk<Size>(args, chunk, row, row_of_pass, range, shared);
   wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
 }
