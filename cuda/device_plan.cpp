@@ -459,7 +459,7 @@ cudaError_t DevicePlan::launch_head(int first, int n, int set, bool is_joined, b
   head.n_rows = n;
   head.row_map += first;
   head.is_relayed = set != kNoSet && is_joined;
-  head.best = chooses ? choose_.best : nullptr;
+  if (chooses) head.best = choose_.best, head.out = nullptr;
   return multiply(head, stream);
 }
 

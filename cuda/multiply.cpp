@@ -128,10 +128,12 @@ void choose_shape(MultiplyArgs& args) {
   const int records_of_warp = (n_records + most_warps - 1) / most_warps;
   const int warps = (n_records + records_of_warp - 1) / records_of_warp;
   const int unit = panels_unit(args);
-  const int n_blocks = std::max(1, args.limits.n_processors / (is_soon_done(args) ? 2 : 1));
+  // Blocks of half the warps, of which a processor has room for two.
+  const bool is_narrow = args.epilogue == Epilogue::kQkv && 2 * warps <= kMostWarps;
+  const int n_blocks = std::max(1, args.limits.n_processors / (is_soon_done(args) && !is_narrow ? 2 : 1));
   const int wanted = ((n_panels + n_blocks - 1) / n_blocks + unit - 1) / unit * unit;
   int groups = gated ? 2 : 1;
-  while (2 * groups * warps <= kMostWarps && 2 * groups <= wanted) groups *= 2;
+  while (!is_narrow && 2 * groups * warps <= kMostWarps && 2 * groups <= wanted) groups *= 2;
   int panels = std::min({(wanted + groups - 1) / groups, kMostPanels, 2 * warps});
   if (panels * groups % unit != 0) ++panels;
   set_shape(args, warps, groups, panels);

@@ -7,10 +7,13 @@
 
 #include <cmath>
 
+#include "cuda/arrival.cuh"
 #include "cuda/half_parts.cuh"
 #include "cuda/kv_tile.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/mma.cuh"
+#include "cuda/multiply_task.cuh"
+#include "cuda/quantise.cuh"
 #include "cuda/record.hpp"
 #include "cuda/shared_load.cuh"
 #include "cuda/step_attend.hpp"
@@ -283,48 +286,37 @@ struct Warps {
 };
 
 /// Calls store(i, of column i of [n_heads, head_size] the ranges joined), in whole warps if head_size is a multiple of
-/// 32. `ranges`: [n_heads, kMostSplits, 4 + head_size], the first n of each head. They come to `shared`, which has room
-/// for those of n_together heads, and are joined by loops: few blocks run this, so that unrolled it would take longer
-/// to load than to execute. Every thread of the block calls it.
+/// 32. `ranges`: [n_heads, kMostSplits, 4 + head_size], the first n of each head. All that a column needs is asked for
+/// together: the way to memory takes longer than the rest. By all threads of the block.
 template <int kThreads, class Store>
-__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int head_size, float* shared,
-                                            int n_together, const Store& store) {
+__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int head_size,
+                                            const Store& store) {
   const int part_floats = head_size + 4;
-  const int n_fours = n * part_floats / 4;  // of a head
+  const float inverse_size = 1.0F / static_cast<float>(head_size);
 #pragma unroll 1
-  for (int first = 0; first < n_heads; first += n_together) {
-    const int n_joined = min(n_together, n_heads - first);
-#pragma unroll 1
-    for (int h = 0; h < n_joined; ++h) {
-      const float* from = ranges + (first + h) * kMostSplits * part_floats;
-#pragma unroll 1
-      for (int i = static_cast<int>(threadIdx.x); i < n_fours; i += kThreads) {
-        copy_async<16>(shared + 4 * (h * n_fours + i), from + 4 * i);
-      }
+  for (int i = static_cast<int>(threadIdx.x); i < n_heads * head_size; i += kThreads) {
+    const int h = quotient(i, inverse_size);
+    const float* part = ranges + h * kMostSplits * part_floats;
+    const int col = 4 + i - h * head_size;
+    float2 seen[kMostSplits];
+    float sums[kMostSplits];
+#pragma unroll
+    for (int split = 0; split < kMostSplits; ++split, part += part_floats) {
+      seen[split] = {-INFINITY, 0.0F}, sums[split] = 0.0F;
+      if (split < n) load_words(seen[split], part), load_word(sums[split], part + col);
     }
-    wait_for_copies();
-    __syncthreads();
-#pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < n_joined * head_size; i += kThreads) {
-      const int h = i / head_size;
-      const float* parts = shared + h * n * part_floats;
-      const int col = 4 + i - h * head_size;
-      float most = -INFINITY;
-#pragma unroll 4
-      for (int split = 0; split < n; ++split) most = fmaxf(most, parts[split * part_floats]);
-      float total = 0.0F;
-      float sum = 0.0F;
-#pragma unroll 4
-      for (int split = 0; split < n; ++split) {
-        const float* part = parts + split * part_floats;
-        const float2 seen = *reinterpret_cast<const float2*>(part);
-        const float weight = weight_of(seen.x, most);
-        total = fmaf(weight, seen.y, total);
-        sum = fmaf(weight, part[col], sum);
-      }
-      store(first * head_size + i, sum / total);
+    float most = seen[0].x;
+#pragma unroll
+    for (const float2& of_range : seen) most = fmaxf(most, of_range.x);
+    float total = 0.0F;
+    float sum = 0.0F;
+#pragma unroll
+    for (int split = 0; split < kMostSplits; ++split) {
+      const float weight = weight_of(seen[split].x, most);
+      total = fmaf(weight, seen[split].y, total);
+      sum = fmaf(weight, sums[split], sum);
     }
-    __syncthreads();
+    store(i, sum * detail::inverse_of(total));
   }
 }
 

@@ -212,10 +212,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
     if (col < n_cols) place = place_of(col);
   }
   if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
-    const int of_head = kMostSplits * part_floats * static_cast<int>(sizeof(float));
-    join_ranges<Size::kThreads>(ranges, chunk.n_heads, range.n_splits, head_size,
-                                reinterpret_cast<float*>(memory.tiles), args.n_stages * Size::kTileBytes / of_head,
-                                store);
+    join_ranges<Size::kThreads>(ranges, chunk.n_heads, range.n_splits, head_size, store);
   }
 }
 

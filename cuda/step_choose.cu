@@ -11,9 +11,10 @@ namespace {
 /// A thread for each row.
 __global__ void choose_kernel(const __grid_constant__ ChooseArgs args) {
   allow_next_kernel();
-  wait_for_previous_kernel();
   const auto row = static_cast<int>(threadIdx.x);
-  hand_out(args.state, row, args.n, token_of(args.best[row]));
+  const TokenPlace place(args.state, row, args.n);
+  wait_for_previous_kernel();
+  place.hand_out(token_of(args.best[row]));
   args.best[row] = 0;
 }
 

@@ -14,7 +14,8 @@ struct ChooseArgs {
 };
 
 /// Gives each row the highest of its logits, the lowest id among equals, as its token at the next position, and the
-/// host too. `best` is zeros then, as the next head wants it. Asynchronous.
+/// host too. `best` is zeros then, as the next head wants it. Asynchronous. The state of the pass is read before the
+/// previous kernel has ended: whatever wrote it has ended before that one started.
 cudaError_t choose(const ChooseArgs& args, cudaStream_t stream);
 
 }  // namespace inlay::cuda

@@ -365,7 +365,7 @@ __global__ void __launch_bounds__(kDrawThreads, 1) draw_kernel(const __grid_cons
   __syncthreads();  // all have read the choice
   if (threadIdx.x != 0) return;
   if (choice.temperature > 0.0F) state.choices[row].random = random;
-  hand_out(state, row, args.n, token);
+  TokenPlace(state, row, args.n).hand_out(token);
 }
 
 }  // namespace

@@ -294,6 +294,7 @@ std::vector<std::int32_t> chosen_tokens(const cuda::MultiplyArgs& args, int n_ro
   for (int time = 0; time < 2; ++time) {
     REQUIRE(cuda::multiply(head, nullptr) == cudaSuccess);
     REQUIRE(cuda::choose(choose, nullptr) == cudaSuccess);
+    REQUIRE(cudaDeviceSynchronize() == cudaSuccess);  // the state is as a pass has left it
   }
   CHECK(best.read() == std::vector<unsigned long long>(n));
   const auto tokens = host_tokens.read();
