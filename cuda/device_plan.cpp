@@ -64,7 +64,7 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.quantised_attention, quantised_bytes(batch_rows, spec.query_length()));
   visitor(buffers.quantised_hidden, quantised_bytes(batch_rows, spec.feed_forward_length));
   visitor(buffers.logits, count(kLogitRows, spec.vocab_size) * kFloat);
-  visitor(buffers.best, count(kLogitRows) * sizeof(*ChooseArgs::best));
+  visitor(buffers.best, count(kLogitRows) * sizeof(*MultiplyChoice::best));
   visitor(buffers.extremes, count(kLogitRows, slices_of(spec.vocab_size)) * sizeof(Extremes));
   visitor(buffers.bins, count(kLogitRows, kSampleBins) * sizeof(SampleBin));
   visitor(buffers.keys, count(kLogitRows, spec.vocab_size) * sizeof(*SampleArgs::keys));
@@ -189,7 +189,8 @@ Result<DevicePlan> DevicePlan::create(const Plan& plan, const ExecutorOptions& o
     if (plan.steps[step].kind == StepKind::kHead) {
       device.plain_.head = device.plan_multiply(plan, step);
       INLAY_TRY(check(prepare_multiply(device.plain_.head), "CUDA kernels"));
-      device.choose_.best = buffers.best.as<unsigned long long>();
+      device.choice_.best = buffers.best.as<unsigned long long>();
+      device.choice_.n_arrived = buffers.arrived.as<unsigned>();  // attention has ended by then
       device.sample_.logits = buffers.logits.as<float>();
       device.sample_.vocab_size = plan.spec.vocab_size;
       device.sample_.extremes = buffers.extremes.as<Extremes>();
@@ -383,7 +384,7 @@ void DevicePlan::set_state(const PassState& state) {
     pass->head.kv.state = state;
     pass->head.row_map = state.logit_rows;
   }
-  choose_.state = sample_.state = state;
+  choice_.state = sample_.state = state;
 }
 
 std::uint64_t DevicePlan::weight_bytes(int step) const {
@@ -459,13 +460,8 @@ cudaError_t DevicePlan::launch_head(int first, int n, int set, bool is_joined, b
   head.n_rows = n;
   head.row_map += first;
   head.is_relayed = set != kNoSet && is_joined;
-  if (chooses) head.best = choose_.best, head.out = nullptr;
+  if (chooses) head.choice = choice_, head.out = nullptr;
   return multiply(head, stream);
-}
-
-cudaError_t DevicePlan::launch_choose(int n, cudaStream_t stream) {
-  choose_.n = n;
-  return choose(choose_, stream);
 }
 
 cudaError_t DevicePlan::launch_sample(int n, cudaStream_t stream) {

@@ -14,7 +14,6 @@
 #include "cuda/pass_state.hpp"
 #include "cuda/relay.hpp"
 #include "cuda/step_attend.hpp"
-#include "cuda/step_choose.hpp"
 #include "cuda/step_embed.hpp"
 #include "cuda/step_quantise.hpp"
 #include "cuda/step_sample.hpp"
@@ -79,13 +78,11 @@ class DevicePlan {
   /// passes of other kinds run between them, and nothing of one may start before all of the one before has ended.
   cudaError_t launch_body(int n_rows, int set, cudaStream_t stream);
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows, of the body with that set.
-  /// `is_joined`: right behind it. Otherwise it waits for what was launched before. `chooses`: notes the highest ones,
-  /// for launch_choose.
+  /// `is_joined`: right behind it. Otherwise it waits for what was launched before. `chooses`: gives the rows the tokens
+  /// of the highest ones instead.
   cudaError_t launch_head(int first, int n, int set, bool is_joined, bool chooses, cudaStream_t stream);
 
-  /// The tokens of the first n rows of logits: the highest ones, of a head that has noted them, or as
-  /// PassState::choices says.
-  cudaError_t launch_choose(int n, cudaStream_t stream);
+  /// The tokens of the first n rows of logits, as PassState::choices says.
   cudaError_t launch_sample(int n, cudaStream_t stream);
 
   /// For tuning: how a multiplying step, or the head (-1), is cut (multiply.hpp). False for what it does not allow.
@@ -133,7 +130,7 @@ class DevicePlan {
   PlannedPass plain_;
   std::array<PlannedPass, kRelaySets> relayed_;                   // if it can
   std::array<Format, 2> formats_ = {Format::kF32, Format::kF32};  // MultiplyArgs::formats
-  ChooseArgs choose_;
+  MultiplyChoice choice_;
   SampleArgs sample_;
 };
 

@@ -235,7 +235,7 @@ Result<void> CudaExecutor::run_choosing(std::span<const Choice> choices) {
     cudaError_t error = device_.launch_body(n, set, stream_.get());
     if (error == cudaSuccess) error = device_.launch_head(0, n, set, true, !draws, stream_.get());
     if (error != cudaSuccess) return error;
-    return draws ? device_.launch_sample(n, stream_.get()) : device_.launch_choose(n, stream_.get());
+    return draws ? device_.launch_sample(n, stream_.get()) : cudaSuccess;
   }));
   use_up(set);
   return {};

@@ -43,12 +43,11 @@ double peak_bandwidth(int device) {
 
 }  // namespace
 
-/// Queues a step of the plan for one row, or what follows the last one: the choice of a token.
+/// Queues a step of the plan for one row. The last one, the head, chooses a token.
 Result<void> CudaExecutor::run_step(int step) {
   const int n_body = device_.n_steps();
   if (step < n_body) return check(device_.launch(step, 1, stream_.get()), "CUDA kernels");
-  if (step == n_body) return check(device_.launch_head(0, 1, kNoSet, false, true, stream_.get()), "CUDA kernels");
-  INLAY_TRY(check(device_.launch_choose(1, stream_.get()), "CUDA kernels"));
+  INLAY_TRY(check(device_.launch_head(0, 1, kNoSet, false, true, stream_.get()), "CUDA kernels"));
   ++n_started_;  // the choice counts as one of a pass that was started
   return {};
 }
@@ -61,7 +60,6 @@ std::vector<StepProfile> CudaExecutor::describe_steps(int position) const {
     steps.push_back({pass_step_of(step.kind), layer, 0.0, device_.read_bytes(i, position)});
   }
   steps.push_back({PassStep::kHead, -1, 0.0, device_.read_bytes(-1, position)});
-  steps.push_back({PassStep::kChoose, -1, 0.0, 0});  // reads the highest logit alone
   return steps;
 }
 

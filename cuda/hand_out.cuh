@@ -1,20 +1,18 @@
 // Where a chosen token goes: to the row, for the pass that follows, and to the host.
 #pragma once
 
-#include "cuda/lane.cuh"
 #include "cuda/pass_state.hpp"
 
 namespace inlay::cuda {
 
 /// The i-th of n rows that want a token. One thread has each row, and is the only one of the pass to touch the row and
-/// its count, so it may make this before the token is known.
+/// its count, so it may make this before the token is known: what wrote them ended before the pass began.
 class TokenPlace {
  public:
   __device__ __forceinline__ TokenPlace(const PassState& state, int i, int n)
       : state_(state), row_(state.rows + state.logit_rows[i]), i_(i), n_(n) {
     position_ = row_->position;
     pass_ = state.n_chosen[i];
-    settle(static_cast<unsigned>(position_) ^ pass_);
   }
   /// Counts for the rows that are not there, too, by the first row's thread.
   __device__ __forceinline__ void hand_out(int token) const {

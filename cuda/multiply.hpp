@@ -56,6 +56,13 @@ struct MultiplyLimits {
   int shared_bytes = 0;  // that a block can have
 };
 
+/// Of kStore: each row's highest output, the lowest one among equals, is its token (hand_out.cuh).
+struct MultiplyChoice {
+  unsigned long long* best = nullptr;  // [n_rows] zeros, and zeros again afterwards; or null, and nothing is chosen
+  unsigned* n_arrived = nullptr;       // zero, and zero again afterwards
+  PassState state;                     // nothing that was launched since the pass began writes it
+};
+
 struct MultiplyArgs {
   std::array<MultiplyPart, 3> parts = {};
   int n_parts = 1;
@@ -82,9 +89,7 @@ struct MultiplyArgs {
   // number of panels, and the output a multiple of 32 rows.
   QuantisedRows quantised_out;
   const float* next_norm = nullptr;  // [out_stride], or null
-  // Of kStore: [n_rows] the highest output of each row so far as a LogitKey (logit_key.cuh), to which this product's
-  // are added; or null.
-  unsigned long long* best = nullptr;
+  MultiplyChoice choice;
   KvStore kv;
 };
 

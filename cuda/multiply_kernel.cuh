@@ -1,6 +1,7 @@
 // The kernel of multiply.hpp. Included by one source file for each width of a batch.
 #pragma once
 
+#include "cuda/choice.cuh"
 #include "cuda/dependent.cuh"
 #include "cuda/multiply_kernels.hpp"
 #include "cuda/multiply_task.cuh"
@@ -103,8 +104,11 @@ __global__ void __maxnreg__(kRegisters)
   } else {
     ((Formats::format == task.part->matrix.format ? run.template operator()<Formats>() : void()), ...);
   }
-  visit_ending<kTokens>(args, layout, [&](const auto& ending) { end_product<kTokens>(args, layout, shared, place, ending); });
-  if constexpr (kTokens == 1) wait_for_previous_kernel();  // so that a kernel that has ended says the same of all before it
+  visit_ending<kTokens>(args, layout,
+                        [&](const auto& ending) { end_product<kTokens>(args, layout, shared, place, ending); });
+  if (args.choice.best != nullptr) hand_out_best(args.choice, args.n_rows);
+  // So that a kernel that has ended says the same of all before it.
+  if constexpr (kTokens == 1) wait_for_previous_kernel();
 }
 
 /// For the format of all parts, or for the usual pairs.

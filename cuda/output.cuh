@@ -8,7 +8,6 @@
 #include "cuda/arrival.cuh"
 #include "cuda/async_copy.cuh"
 #include "cuda/lane.cuh"
-#include "cuda/logit_key.cuh"
 #include "cuda/multiply_kernels.hpp"
 #include "cuda/multiply_task.cuh"
 #include "cuda/quantise.cuh"
@@ -110,7 +109,7 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
     y.word = to.words + word_of_lane(threadIdx.x % kWarp);
     y.step_sums = to.sums;
   }
-  if (args.best != nullptr) y.best = args.best + row_of_pass, y.col = row;
+  if (args.choice.best != nullptr) y.best = args.choice.best + row_of_pass, y.col = row;
   if (args.epilogue != Epilogue::kQkv) return y;
   const KvStore& kv = args.kv;
   const int head = quotient(row, kv.inverse_head_size);
@@ -181,17 +180,6 @@ __device__ __forceinline__ void store_kv_block(const KvLayout& layout, const Out
   };
   store(y.kv);
   store(y.kv_relay);
-}
-
-/// Half a warp has outputs of one row of the pass, those of a panel. All lanes of a warp take part.
-__device__ __forceinline__ void keep_best(const OutputPlace& y, float value) {
-  const unsigned lane = threadIdx.x % kWarp;
-  const unsigned half = 0xFFFFU << (lane & 16U);
-  const LogitKey key = y.best == nullptr ? 0 : key_of(value, y.col);
-  const auto upper = static_cast<unsigned>(key >> 32);
-  const unsigned highest = __reduce_max_sync(half, upper);
-  const unsigned lower = __reduce_max_sync(half, upper == highest ? static_cast<unsigned>(key) : 0U);
-  if (lane % kPanelRows == 0 && y.best != nullptr) atomicMax(y.best, static_cast<LogitKey>(highest) << 32 | lower);
 }
 
 }  // namespace detail
@@ -287,7 +275,7 @@ __device__ __forceinline__ void finish_output(const MultiplyArgs& args, const En
     quantise_columns<true>(y.word, y.step_sums, value * y.next_norm, rules.adds_squares == 0 ? 0.0F : value);
   }
   if (y.out != nullptr) store_word(y.out, value);
-  if (ending.is(Epilogue::kStore) && args.best != nullptr) detail::keep_best(y, value);
+  if (ending.is(Epilogue::kStore) && args.choice.best != nullptr) keep_best(y.best, y.col, value);
 }
 
 }  // namespace inlay::cuda

@@ -7,6 +7,7 @@
 #include "cuda/arrival.cuh"
 #include "cuda/dependent.cuh"
 #include "cuda/kv_tile.cuh"
+#include "cuda/last_block.cuh"
 #include "cuda/launch.hpp"
 #include "cuda/multiply_task.cuh"
 #include "cuda/quantise.cuh"
@@ -60,24 +61,6 @@ __device__ __forceinline__ HeadChunk chunk_of_block(const AttendArgs& args) {
   const int kv_head = static_cast<int>(blockIdx.x) / chunks;
   const int first = static_cast<int>(blockIdx.x) % chunks * args.chunk_heads;
   return {kv_head, kv_head * group + first, min(args.chunk_heads, group - first)};
-}
-
-/// True for the block that is the last of `n`, and then everything that the others wrote before is visible: a barrier
-/// stands between the writes and the counting, and another between that and what is read.
-__device__ __forceinline__ bool is_last(unsigned* arrived, int n) {
-  __shared__ bool last;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    const auto highest = static_cast<unsigned>(n - 1);
-    unsigned before = 0;
-    asm volatile("atom.acq_rel.gpu.global.inc.u32 %0, [%1], %2;"
-                 : "=r"(before)
-                 : "l"(arrived), "r"(highest)
-                 : "memory");
-    last = before == highest;
-  }
-  __syncthreads();
-  return last;
 }
 
 /// Where a block of n heads keeps what in dynamic shared memory.
@@ -211,7 +194,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
     col += Size::kThreads;
     if (col < n_cols) place = place_of(col);
   }
-  if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, range.n_splits)) {
+  if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, static_cast<unsigned>(range.n_splits))) {
     join_ranges<Size::kThreads>(ranges, chunk.n_heads, range.n_splits, head_size, store);
   }
 }

@@ -18,7 +18,7 @@ enum class PassStep : std::int32_t {
   kGateUp = 4,   ///< the first matrices of the feed-forward part, and the activation
   kDown = 5,     ///< its last matrix
   kHead = 6,     ///< the logits
-  kChoose = 7,   ///< the next token, where the device chooses it
+  kChoose = 7,   ///< the next token, where a step of its own chooses it
 };
 
 /// A short name, for instance "gate+up". Never null, static storage.

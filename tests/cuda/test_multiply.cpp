@@ -14,7 +14,6 @@
 #include "cuda/late_array.hpp"
 #include "cuda/multiply.hpp"
 #include "cuda/repack.hpp"
-#include "cuda/step_choose.hpp"
 #include "cuda/step_quantise.hpp"
 #include "quant/reference.hpp"
 #include "support/blocks.hpp"
@@ -284,19 +283,18 @@ std::vector<std::int32_t> chosen_tokens(const cuda::MultiplyArgs& args, int n_ro
   const test::DeviceArray<std::int32_t> logit_rows(in_order);
   const test::DeviceArray<unsigned> n_chosen{std::vector<unsigned>(cuda::kLogitRows)};
   const test::DeviceArray<std::int32_t> host_tokens(std::size_t{cuda::kChoiceRing} * cuda::kLogitRows);
-  cuda::ChooseArgs choose;
-  choose.state.rows = rows.data(), choose.state.logit_rows = logit_rows.data();
-  choose.state.n_chosen = n_chosen.data(), choose.state.host_tokens = host_tokens.data();
-  choose.best = best.data();
-  choose.n = n_rows;
+  const test::DeviceArray<unsigned> n_arrived{std::vector<unsigned>(1)};
   cuda::MultiplyArgs head = args;
-  head.best = best.data();
+  cuda::MultiplyChoice& choice = head.choice;
+  choice.state.rows = rows.data(), choice.state.logit_rows = logit_rows.data();
+  choice.state.n_chosen = n_chosen.data(), choice.state.host_tokens = host_tokens.data();
+  choice.best = best.data(), choice.n_arrived = n_arrived.data();
   for (int time = 0; time < 2; ++time) {
     REQUIRE(cuda::multiply(head, nullptr) == cudaSuccess);
-    REQUIRE(cuda::choose(choose, nullptr) == cudaSuccess);
     REQUIRE(cudaDeviceSynchronize() == cudaSuccess);  // the state is as a pass has left it
   }
   CHECK(best.read() == std::vector<unsigned long long>(n));
+  CHECK(n_arrived.read() == std::vector<unsigned>(1));
   const auto tokens = host_tokens.read();
   std::vector<std::int32_t> found;
   for (std::size_t i = 0; i < n; ++i) {
