@@ -10,8 +10,8 @@
 
 namespace inlay::cuda {
 
-/// Notes outputs of a row of the pass. Half a warp has those of a panel, or none, and then `best` is null. All lanes of a
-/// warp take part.
+/// Notes outputs of a row of the pass. Half a warp has those of a panel, or none, and then `best` is null. All lanes of
+/// a warp take part.
 __device__ __forceinline__ void keep_best(unsigned long long* best, int col, float value) {
   const unsigned lane = threadIdx.x % kWarp;
   const unsigned half = 0xFFFFU << (lane & 16U);

@@ -34,7 +34,7 @@ struct Buffers {
   Memory quantised_attention;
   Memory quantised_hidden;
   Memory logits;       // [kLogitRows, V]
-  Memory best;         // [kLogitRows] MultiplyArgs::best of the head, zeros between passes
+  Memory best;         // [kLogitRows] MultiplyChoice::best of the head, zeros between passes
   Memory partial;      // [kMostPartialRows * kMostSplits, Q + 4 * n_heads]
   Memory arrived;      // [kMostPartialRows, n_heads]
   Memory extremes;     // [kLogitRows, slices_of(V)], with the next two those of SampleArgs

@@ -89,9 +89,10 @@ __device__ __forceinline__ OutputPlace find_output(const MultiplyArgs& args, con
              (((group * step * shape.panels_of_group + of_group) * kTokens + token) * kPanelRows + i % kPanelRows) *
                  layout.warp_stride * static_cast<int>(sizeof(float));
   }
-  const int n_floats = kTokens == 1 && layout.apart > 0 ? layout.apart_warps * kApartBytes / static_cast<int>(sizeof(float))
-                                                        : kTokens * kPanelRows * layout.warp_stride;
-  y.second_sums = y.sums + shape.panels_of_group * n_floats * static_cast<int>(sizeof(float));
+  constexpr int kFloatBytes = static_cast<int>(sizeof(float));
+  const int n_bytes = kTokens == 1 && layout.apart > 0 ? layout.apart_warps * kApartBytes
+                                                       : kTokens * kPanelRows * layout.warp_stride * kFloatBytes;
+  y.second_sums = y.sums + shape.panels_of_group * n_bytes;
   y.squares = base + layout.squares + token * layout.warp_stride * static_cast<int>(sizeof(float));
   const MultiplyPart& of = args.parts[part];
   if (!is_inside || row >= of.matrix.n_rows || row_of_pass >= args.n_rows) return y;

@@ -15,9 +15,9 @@ namespace inlay::cuda {
 /// way to the warp's slots in shared memory. At the beginning, a single token's come one after the other: all at once
 /// they would hold up the words that other kernels hand over at that time.
 ///
-/// A slot has the vectors of the planes as the record has them, then 16 bytes for each lane: what it keeps of the scales
-/// (four bytes of the rest in the second word), from byte 8 on what its pair of rows shares. So a lane of a single token
-/// reads what it has copied itself, and does not wait for others.
+/// A slot has the vectors of the planes as the record has them, then 16 bytes for each lane: what it keeps of the
+/// scales (four bytes of the rest in the second word), from byte 8 on what its pair of rows shares. So a lane of a
+/// single token reads what it has copied itself, and does not wait for others.
 template <class Format, int kTokens>
 class RecordStream {
  public:

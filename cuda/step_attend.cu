@@ -194,7 +194,9 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
     col += Size::kThreads;
     if (col < n_cols) place = place_of(col);
   }
-  if (range.n_splits > 1 && is_last(args.arrived + blockIdx.z * gridDim.x + blockIdx.x, static_cast<unsigned>(range.n_splits))) {
+  if (range.n_splits == 1) return;
+  unsigned* arrived = args.arrived + blockIdx.z * gridDim.x + blockIdx.x;
+  if (is_last(arrived, static_cast<unsigned>(range.n_splits))) {
     join_ranges<Size::kThreads>(ranges, chunk.n_heads, range.n_splits, head_size, store);
   }
 }

@@ -26,8 +26,8 @@ __device__ __forceinline__ void begin_input(const MultiplyArgs& args, OutputPlac
   if (place != nullptr) fetch_input<kTokens>(args, *place);
 }
 
-/// The sums of the warp's panels over its records, which are on their way before the kernel waits for its input. `place`
-/// is the thread's, or null.
+/// The sums of the warp's panels over its records, which are on their way before the kernel waits for its input.
+/// `place` is the thread's, or null.
 template <int kTokens, class Format>
 __device__ __forceinline__ void run_warp(const MultiplyArgs& args, const WarpTask& task, const SharedLayout& layout,
                                          unsigned char* shared, OutputPlace* place) {
