@@ -78,8 +78,8 @@ class DevicePlan {
   /// passes of other kinds run between them, and nothing of one may start before all of the one before has ended.
   cudaError_t launch_body(int n_rows, int set, cudaStream_t stream);
   /// Logits of the rows [first, first + n) of those that want them, n <= kLogitRows, of the body with that set.
-  /// `is_joined`: right behind it. Otherwise it waits for what was launched before. `chooses`: gives the rows the tokens
-  /// of the highest ones instead.
+  /// `is_joined`: right behind it. Otherwise it waits for what was launched before. `chooses`: gives the rows the
+  /// tokens of the highest ones instead.
   cudaError_t launch_head(int first, int n, int set, bool is_joined, bool chooses, cudaStream_t stream);
 
   /// The tokens of the first n rows of logits, as PassState::choices says.

@@ -46,7 +46,7 @@ struct alignas(16) OutputPlace {
   StepSums* step_sums = nullptr;  // those of its step
   union {
     std::byte* kv = nullptr;   // kQkv: the position's head in the cache
-    unsigned long long* best;  // kStore: of the row (MultiplyArgs::best)
+    unsigned long long* best;  // kStore: of the row (MultiplyChoice::best)
   };
   std::byte* kv_relay = nullptr;  // kQkv: KvStore::relay
   const float* residual = nullptr;

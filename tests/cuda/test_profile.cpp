@@ -89,8 +89,8 @@ void check_steps(const PassProfile& profile, const Plan& plan, int length, std::
   CHECK(profile.time_us > 0.0);
   CHECK(profile.time_us < 5000.0);
   CHECK(profile.peak_bytes_per_second >= 0.0);
-  MESSAGE("steps of " << sum_us << " us, a pass of " << profile.time_us << " us, " << bytes
-                      << " bytes, memory of " << profile.peak_bytes_per_second / 1e9 << " GB/s");
+  MESSAGE("steps of " << sum_us << " us, a pass of " << profile.time_us << " us, " << bytes << " bytes, memory of "
+                      << profile.peak_bytes_per_second / 1e9 << " GB/s");
 }
 
 PassProfile profile_of(Session& session) {
