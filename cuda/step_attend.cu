@@ -202,7 +202,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
 }
 
 template <class Size>
-__global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 64 ? 2 : 1)
+__global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 128 ? 2 : 1)
     attend_kernel(const __grid_constant__ AttendArgs args) {
   extern __shared__ __align__(128) unsigned char shared[];
   allow_next_kernel();
