@@ -12,7 +12,6 @@
 #include "cuda/kv_tile.cuh"
 #include "cuda/lane.cuh"
 #include "cuda/mma.cuh"
-#include "cuda/multiply_task.cuh"
 #include "cuda/quantise.cuh"
 #include "cuda/record.hpp"
 #include "cuda/shared_load.cuh"
@@ -285,39 +284,32 @@ struct Warps {
   }
 };
 
-/// Calls store(i, of column i of [n_heads, head_size] the ranges joined), in whole warps if head_size is a multiple of
-/// 32. `ranges`: [n_heads, kMostSplits, 4 + head_size], the first n of each head. All that a column needs is asked for
-/// together: the way to memory takes longer than the rest. By all threads of the block.
-template <int kThreads, class Store>
-__device__ __forceinline__ void join_ranges(const float* ranges, int n_heads, int n, int head_size,
-                                            const Store& store) {
-  const int part_floats = head_size + 4;
-  const float inverse_size = 1.0F / static_cast<float>(head_size);
-#pragma unroll 1
-  for (int i = static_cast<int>(threadIdx.x); i < n_heads * head_size; i += kThreads) {
-    const int h = quotient(i, inverse_size);
-    const float* part = ranges + h * kMostSplits * part_floats;
-    const int col = 4 + i - h * head_size;
-    float2 seen[kMostSplits];
-    float sums[kMostSplits];
+/// A range of a head in memory: the largest score, the sum of weights, two unused, the sums of weighted values.
+inline constexpr int kFirstSum = 4;
+__host__ __device__ constexpr int floats_of_range(int head_size) { return kFirstSum + head_size; }
+
+/// A column of a head's weighted values, of n ranges of range_floats each. All that it needs is asked for together: the
+/// way to memory takes longer than the rest.
+__device__ __forceinline__ float join_ranges(const float* ranges, int n, int range_floats, int col) {
+  float2 seen[kMostSplits];
+  float sums[kMostSplits];
 #pragma unroll
-    for (int split = 0; split < kMostSplits; ++split, part += part_floats) {
-      seen[split] = {-INFINITY, 0.0F}, sums[split] = 0.0F;
-      if (split < n) load_words(seen[split], part), load_word(sums[split], part + col);
-    }
-    float most = seen[0].x;
-#pragma unroll
-    for (const float2& of_range : seen) most = fmaxf(most, of_range.x);
-    float total = 0.0F;
-    float sum = 0.0F;
-#pragma unroll
-    for (int split = 0; split < kMostSplits; ++split) {
-      const float weight = weight_of(seen[split].x, most);
-      total = fmaf(weight, seen[split].y, total);
-      sum = fmaf(weight, sums[split], sum);
-    }
-    store(i, sum * detail::inverse_of(total));
+  for (int split = 0; split < kMostSplits; ++split, ranges += range_floats) {
+    seen[split] = {-INFINITY, 0.0F}, sums[split] = 0.0F;
+    if (split < n) load_words(seen[split], ranges), load_word(sums[split], ranges + kFirstSum + col);
   }
+  float most = -INFINITY;
+#pragma unroll
+  for (const float2& of_range : seen) most = fmaxf(most, of_range.x);
+  float total = 0.0F;
+  float sum = 0.0F;
+#pragma unroll
+  for (int split = 0; split < kMostSplits; ++split) {
+    const float weight = weight_of(seen[split].x, most);
+    total = fmaf(weight, seen[split].y, total);
+    sum = fmaf(weight, sums[split], sum);
+  }
+  return sum * detail::inverse_of(total);
 }
 
 }  // namespace inlay::cuda::attention

@@ -3,6 +3,7 @@
 #include "cuda/step_attend.hpp"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "cuda/arrival.cuh"
 #include "cuda/dependent.cuh"
@@ -156,48 +157,62 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
                                              int row_of_pass, const Range& range, unsigned char* shared) {
   const AttendMemory<Size> memory(shared, args.chunk_heads);
   const Warps<Size> warps(memory.warps, args.chunk_heads);
-  // A range of a head: largest score, total, two unused, sums of the values.
   const int head_size = args.layout.head_size;
-  const int part_floats = head_size + 4;
-  const std::size_t first_part = static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
-                                 static_cast<std::size_t>(chunk.first_head);
-  float* ranges = args.partial + first_part * static_cast<std::size_t>(kMostSplits * part_floats);
-  // What needs no queries is found out before they come.
+  const int range_floats = floats_of_range(head_size);
+  const std::size_t first_range = (static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
+                                   static_cast<std::size_t>(chunk.first_head)) *
+                                  static_cast<std::size_t>(kMostSplits);
+  float* ranges = args.partial + first_range * static_cast<std::size_t>(range_floats);
+  unsigned* arrived = args.arrived + blockIdx.z * gridDim.x + blockIdx.x;
   const Outputs store(args, chunk, row_of_pass);
   const int n_cols = chunk.n_heads * head_size;
   const float inverse_size = 1.0F / static_cast<float>(head_size);
-  int col = static_cast<int>(threadIdx.x);
-  const auto place_of = [&](int i) {
-    const int h = quotient(i, inverse_size);
-    return warps.place_of(h, i - h * head_size);
+  struct Column {
+    int of_head;
+    float* ranges;  // of the head
+    typename Warps<Size>::Place place;
   };
-  auto place = place_of(min(col, n_cols - 1));
-  settle(static_cast<unsigned>(place.scores ^ place.totals ^ place.sums));
+  const auto column_of = [&](int i) {
+    const int h = quotient(i, inverse_size);
+    const int of_head = i - h * head_size;
+    return Column{of_head, ranges + h * kMostSplits * range_floats, warps.place_of(h, of_head)};
+  };
+  // What needs no queries is found out before they come.
+  const Column first = column_of(min(static_cast<int>(threadIdx.x), n_cols - 1));
+  settle(static_cast<unsigned>(first.place.scores ^ first.place.totals ^ first.place.sums ^ first.of_head) ^
+         static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(first.ranges) ^
+                               reinterpret_cast<std::uintptr_t>(arrived)));
+  const auto for_each_column = [&](const auto& visit) {
+    Column column = first;
+    int i = static_cast<int>(threadIdx.x);
+#pragma unroll 1
+    while (i < n_cols) {
+      visit(i, column);
+      i += Size::kThreads;
+      if (i < n_cols) column = column_of(i);
+    }
+  };
   {
     Seen<Size> seen;
     see_range(args, chunk, row, row_of_pass, range, memory, seen);
     warps.store(seen, chunk.n_heads);
   }
   __syncthreads();
-#pragma unroll 1
-  while (col < n_cols) {
-    const auto joined = warps.joined(place);
+  for_each_column([&](int i, const Column& column) {
+    const auto joined = warps.joined(column.place);
     if (range.n_splits == 1) {
-      store(col, joined.sum * detail::inverse_of(joined.total));
+      store(i, joined.sum * detail::inverse_of(joined.total));
     } else {
-      const int h = quotient(col, inverse_size);
-      const int of_head = col - h * head_size;
-      float* part = ranges + (h * kMostSplits + static_cast<int>(blockIdx.y)) * part_floats;
-      if (of_head == 0) *reinterpret_cast<float2*>(part) = {joined.largest, joined.total};
-      part[4 + of_head] = joined.sum;
+      float* to = column.ranges + static_cast<int>(blockIdx.y) * range_floats;
+      if (column.of_head == 0) *reinterpret_cast<float2*>(to) = {joined.largest, joined.total};
+      to[kFirstSum + column.of_head] = joined.sum;
     }
-    col += Size::kThreads;
-    if (col < n_cols) place = place_of(col);
-  }
+  });
   if (range.n_splits == 1) return;
-  unsigned* arrived = args.arrived + blockIdx.z * gridDim.x + blockIdx.x;
   if (is_last(arrived, static_cast<unsigned>(range.n_splits))) {
-    join_ranges<Size::kThreads>(ranges, chunk.n_heads, range.n_splits, head_size, store);
+    for_each_column([&](int i, const Column& column) {
+      store(i, join_ranges(column.ranges, range.n_splits, range_floats, column.of_head));
+    });
   }
 }
 

@@ -31,7 +31,7 @@ struct AttendArgs {
   // Of one row: it does not wait for the kernels before, but for the words of its queries (arrival.cuh) and for the
   // row's own keys and values here, [2][n_kv_heads][row_bytes]; or null, and they are in the pages.
   const std::byte* relay = nullptr;
-  float* partial = nullptr;     // [kMostPartialRows, n_heads, kMostSplits, 4 + head_size]
+  float* partial = nullptr;     // [kMostPartialRows, n_heads, kMostSplits, floats_of_range]
   unsigned* arrived = nullptr;  // [kMostPartialRows, n_heads], zeros; zeros again afterwards
 };
 
