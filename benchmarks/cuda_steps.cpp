@@ -242,16 +242,16 @@ int main(int argc, char** argv) {
   graphs.push_back(capture(stream.get(), draw));
   print("draw", 1, replay_ms(stream.get(), graphs, kChosen, reset_rows), 0);
   double chosen_ms = 0.0;
-  for (const bool draws : {true, false}) {
+  for (const bool is_drawn : {true, false}) {
     graphs.clear();
     for (const int set : sets) {
       graphs.push_back(capture(stream.get(), [&] {
-        const cudaError_t error = launch_pass(set, !draws);
-        return error == cudaSuccess && draws ? draw() : error;
+        const cudaError_t error = launch_pass(set, !is_drawn);
+        return error == cudaSuccess && is_drawn ? draw() : error;
       }));
     }
     chosen_ms = replay_ms(stream.get(), graphs, kChosen, reset_rows);
-    print(draws ? "pass that draws" : "pass that chooses the highest", 1, chosen_ms, total_bytes + head_bytes);
+    print(is_drawn ? "pass that draws" : "pass that chooses the highest", 1, chosen_ms, total_bytes + head_bytes);
   }
   std::printf("%.0f tokens a second\n", n_rows * 1000.0 / chosen_ms);
   return 0;
