@@ -106,9 +106,9 @@ __global__ void __maxnreg__(kRegisters)
   }
   visit_ending<kTokens>(args, layout,
                         [&](const auto& ending) { end_product<kTokens>(args, layout, shared, place, ending); });
-  if (args.choice.best != nullptr) hand_out_best(args.choice, args.n_rows);
-  // So that a kernel that has ended says the same of all before it.
+  // So that a kernel that has ended says the same of all before it; and so that none of them reads what is handed out.
   if constexpr (kTokens == 1) wait_for_previous_kernel();
+  if (args.choice.best != nullptr) hand_out_best(args.choice, args.n_rows);
 }
 
 /// For the format of all parts, or for the usual pairs.
