@@ -68,7 +68,8 @@ void for_each_buffer(const Plan& plan, int batch_rows, Buffers& buffers, const V
   visitor(buffers.extremes, count(kLogitRows, slices_of(spec.vocab_size)) * sizeof(Extremes));
   visitor(buffers.bins, count(kLogitRows, kSampleBins) * sizeof(SampleBin));
   visitor(buffers.keys, count(kLogitRows, spec.vocab_size) * sizeof(*SampleArgs::keys));
-  visitor(buffers.partial, count(kMostPartialRows * kMostSplits, spec.query_length() + 4 * spec.n_heads) * kFloat);
+  visitor(buffers.partial,
+          count(kMostPartialRows * kMostSplits, spec.n_heads * floats_of_range(spec.head_size)) * kFloat);
   visitor(buffers.arrived, count(kMostPartialRows, spec.n_heads) * sizeof(unsigned));
   visitor(buffers.upload, PassUpload::bytes(count(batch_rows)));
   visitor(buffers.rope, count(batch_rows, spec.rope.n_pairs) * 2 * kFloat);

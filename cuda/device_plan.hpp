@@ -35,8 +35,8 @@ struct Buffers {
   Memory quantised_hidden;
   Memory logits;       // [kLogitRows, V]
   Memory best;         // [kLogitRows] MultiplyChoice::best of the head, zeros between passes
-  Memory partial;      // [kMostPartialRows * kMostSplits, Q + 4 * n_heads]
-  Memory arrived;      // [kMostPartialRows, n_heads]
+  Memory partial;      // [kMostPartialRows * kMostSplits, n_heads, floats_of_range]
+  Memory arrived;      // [kMostPartialRows, n_heads], zeros; of the head the first one, too
   Memory extremes;     // [kLogitRows, slices_of(V)], with the next two those of SampleArgs
   Memory bins;         // [kLogitRows, kSampleBins]
   Memory keys;         // [kLogitRows, V]

@@ -56,7 +56,8 @@ struct MultiplyLimits {
   int shared_bytes = 0;  // that a block can have
 };
 
-/// Of kStore: each row's highest output, the lowest one among equals, is its token (hand_out.cuh).
+/// Of kStore and at most kLogitRows rows: each row's highest output, the lowest one among equals, is its token
+/// (hand_out.cuh).
 struct MultiplyChoice {
   unsigned long long* best = nullptr;  // [n_rows] zeros, and zeros again afterwards; or null, and nothing is chosen
   unsigned* n_arrived = nullptr;       // zero, and zero again afterwards

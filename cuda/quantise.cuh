@@ -9,6 +9,13 @@
 
 namespace inlay::cuda {
 
+/// Of a number between 2^-126 and 2^126, off by one bit at most.
+__device__ __forceinline__ float inverse_of(float x) {
+  float inverse;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
+  return inverse;
+}
+
 namespace detail {
 
 /// Of the largest magnitude of 32 columns, as bits: those of a NaN or an infinity are the highest.
@@ -16,12 +23,6 @@ struct StepScale {
   float scale;
   float inverse;
 };
-/// Of a number between 2^-126 and 2^126, off by one bit at most.
-__device__ __forceinline__ float inverse_of(float x) {
-  float inverse;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(inverse) : "f"(x));
-  return inverse;
-}
 __device__ __forceinline__ StepScale step_scale(unsigned most) {
   constexpr float kMostSteps = 32512.0F;  // 127 * 256: a coarse part of at most 127
   const float scale = most < kInfinityBits ? __uint_as_float(most) * (1.0F / kMostSteps) : __uint_as_float(0x7FC00000U);

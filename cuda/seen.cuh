@@ -284,11 +284,7 @@ struct Warps {
   }
 };
 
-/// A range of a head in memory: the largest score, the sum of weights, two unused, the sums of weighted values.
-inline constexpr int kFirstSum = 4;
-__host__ __device__ constexpr int floats_of_range(int head_size) { return kFirstSum + head_size; }
-
-/// A column of a head's weighted values, of n ranges of range_floats each. All that it needs is asked for together: the
+/// A column of a head's weighted values, of n ranges (floats_of_range) of range_floats each. All that it needs is asked for together: the
 /// way to memory takes longer than the rest.
 __device__ __forceinline__ float join_ranges(const float* ranges, int n, int range_floats, int col) {
   float2 seen[kMostSplits];
@@ -309,7 +305,7 @@ __device__ __forceinline__ float join_ranges(const float* ranges, int n, int ran
     total = fmaf(weight, seen[split].y, total);
     sum = fmaf(weight, sums[split], sum);
   }
-  return sum * detail::inverse_of(total);
+  return sum * inverse_of(total);
 }
 
 }  // namespace inlay::cuda::attention

@@ -201,7 +201,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
   for_each_column([&](int i, const Column& column) {
     const auto joined = warps.joined(column.place);
     if (range.n_splits == 1) {
-      store(i, joined.sum * detail::inverse_of(joined.total));
+      store(i, joined.sum * inverse_of(joined.total));
     } else {
       float* to = column.ranges + static_cast<int>(blockIdx.y) * range_floats;
       if (column.of_head == 0) *reinterpret_cast<float2*>(to) = {joined.largest, joined.total};

@@ -14,6 +14,10 @@ inline constexpr int kMostHeadSize = 256;
 inline constexpr int kMostSplits = 16;        // of a sequence, for one head
 inline constexpr int kMostPartialRows = 128;  // of a launch: rows whose parts are kept
 
+/// A range of a head in memory: the largest score, the sum of weights, two unused, the sums of weighted values.
+inline constexpr int kFirstSum = 4;
+constexpr int floats_of_range(int head_size) { return kFirstSum + head_size; }
+
 struct AttendArgs {
   PassState state;
   KvLayout layout;

@@ -469,7 +469,7 @@ enum {
   INLAY_STEP_PROJECT = 3, /* the output matrix of the attention */
   INLAY_STEP_GATE_UP = 4, /* the first matrices of the feed-forward part, and the activation */
   INLAY_STEP_DOWN = 5,    /* its last matrix */
-  INLAY_STEP_HEAD = 6,    /* the logits */
+  INLAY_STEP_HEAD = 6,    /* the logits, and the next token where no step of its own chooses it */
   INLAY_STEP_CHOOSE = 7   /* the next token, where a step of its own chooses it */
 };
 

@@ -17,7 +17,7 @@ enum class PassStep : std::int32_t {
   kProject = 3,  ///< the output matrix of the attention
   kGateUp = 4,   ///< the first matrices of the feed-forward part, and the activation
   kDown = 5,     ///< its last matrix
-  kHead = 6,     ///< the logits
+  kHead = 6,     ///< the logits, and the next token where no step of its own chooses it
   kChoose = 7,   ///< the next token, where a step of its own chooses it
 };
 

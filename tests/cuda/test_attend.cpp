@@ -154,8 +154,9 @@ std::vector<float> outputs(const Sequence& sequence, const Shape& shape, const s
   const test::DeviceArray<cuda::PassRow> device_rows(rows);
   const test::DeviceArray<float> device_query(query);
   const test::DeviceArray<float> out(query.size());
-  const test::DeviceArray<float> partial(std::size_t{cuda::kMostPartialRows} * cuda::kMostSplits *
-                                         static_cast<std::size_t>(shape.n_heads * (shape.head_size + 4)));
+  const test::DeviceArray<float> partial(
+      std::size_t{cuda::kMostPartialRows} * cuda::kMostSplits *
+      static_cast<std::size_t>(shape.n_heads * cuda::floats_of_range(shape.head_size)));
   const test::DeviceArray<unsigned> arrived(
       std::vector<unsigned>(std::size_t{cuda::kMostPartialRows} * static_cast<std::size_t>(shape.n_heads)));
   cuda::AttendArgs args;
