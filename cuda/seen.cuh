@@ -284,8 +284,8 @@ struct Warps {
   }
 };
 
-/// A column of a head's weighted values, of n ranges (floats_of_range) of range_floats each. All that it needs is asked for together: the
-/// way to memory takes longer than the rest.
+/// A column of a head's weighted values, of n ranges, each range_floats (floats_of_range) behind the one before. All
+/// that it needs is asked for together: the way to memory takes longer than the rest.
 __device__ __forceinline__ float join_ranges(const float* ranges, int n, int range_floats, int col) {
   float2 seen[kMostSplits];
   float sums[kMostSplits];
