@@ -49,6 +49,9 @@ __device__ __forceinline__ void store_words(float4* to, const float4& v) {
 __device__ __forceinline__ void load_word(float& x, const void* from) {
   asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(x) : "l"(from) : "memory");
 }
+__device__ __forceinline__ void load_word(int& x, const void* from) {
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(x) : "l"(from) : "memory");
+}
 __device__ __forceinline__ void load_half(unsigned short& half, const void* from) {
   asm volatile("ld.relaxed.gpu.global.u16 %0, [%1];" : "=h"(half) : "l"(from) : "memory");
 }

@@ -55,13 +55,15 @@ __device__ __forceinline__ void load_transposed(uint4& v, unsigned address) {
 
 /// The rows of a layer and key head in the pages of a sequence.
 struct KvRows {
-  const KvLayout& layout;
   const std::byte* const* pages;  // of the sequence
-  int layer;
-  int kv_head;
-  [[nodiscard]] __device__ __forceinline__ const std::byte* at(int plane, int position) const {
-    return pages[position / kKvPagePositions] + layout.offset(layer, plane, kv_head, position % kKvPagePositions);
-  }
+  std::size_t planes[kPlanes];    // where they begin in a page
+  int row_bytes;
+  int head_size;
+  __device__ __forceinline__ KvRows(const KvLayout& layout, const std::byte* const* of_sequence, int layer, int kv_head)
+      : pages(of_sequence),
+        planes{layout.offset(layer, 0, kv_head, 0), layout.offset(layer, 1, kv_head, 0)},
+        row_bytes(layout.row_bytes),
+        head_size(layout.head_size) {}
 };
 
 /// A place in shared memory for a tile.
@@ -73,28 +75,37 @@ class KvTile {
   /// Calls for positions [first, end), at most a tile, and fills up those of the last warp with zeros. `skipped`: one
   /// that does not come from the pages. By all threads of the block; asynchronous but for a cache of 8 bits.
   __device__ __forceinline__ void call(const KvRows& rows, int first, int end, int skipped) const {
-    constexpr int kChunks = Size::kDims / 8;  // of 8 values
-    const int n_rows = (end - first + kWarpPositions - 1) / kWarpPositions * kWarpPositions;
-    for (int i = static_cast<int>(threadIdx.x); i < n_rows * kChunks; i += Size::kThreads) {
-      const int col = i % kChunks * 8;
-      const int position = first + i / kChunks;
-      if (position == skipped) continue;
-      const bool is_there = position < end && col < rows.layout.head_size;
-      const int from = is_there ? position : first;
+    constexpr int kChunks = Size::kDims / 8;                // of 8 values
+    constexpr int kRoundRows = Size::kThreads / kChunks;  // that the block calls for at once
+    const unsigned n_rows = (end - first + kWarpPositions - 1) / kWarpPositions * kWarpPositions;
+    const int col = static_cast<int>(threadIdx.x % kChunks) * 8;
+    const bool has_col = col < rows.head_size;
+    unsigned i = threadIdx.x / kChunks;  // the row of the tile
+    unsigned char* to = memory_ + i * Size::kRowBytes + 2 * col;
+    if (kRoundRows * kChunks < Size::kThreads && i >= kRoundRows) return;
+#pragma unroll 1
+    for (; i < n_rows; i += kRoundRows, to += kRoundRows * Size::kRowBytes) {
+      const unsigned position = first + i;
+      if (static_cast<int>(position) == skipped) continue;
+      const bool is_inside = static_cast<int>(position) < end;
+      const bool is_there = is_inside && has_col;
+      const unsigned from = is_inside ? position : first;
+      const std::byte* of_page = rows.pages[from / kKvPagePositions] +
+                                 static_cast<int>(from % kKvPagePositions) * rows.row_bytes;
 #pragma unroll
       for (int plane = 0; plane < kPlanes; ++plane) {
-        const std::byte* row = rows.at(plane, from);
-        unsigned char* to = memory_ + plane * Size::kPlaneBytes + i / kChunks * Size::kRowBytes + 2 * col;
+        const std::byte* row = of_page + rows.planes[plane];
+        unsigned char* at = to + plane * Size::kPlaneBytes;
         if constexpr (Size::kQuantised) {
           uint2 bytes = {0, 0};
           if (is_there) bytes = *reinterpret_cast<const uint2*>(row + col);
-          store_quants(to, bytes);
+          store_quants(at, bytes);
           if (col % kScaleColumns != 0) continue;
           __half scale = __ushort_as_half(0);
-          if (is_there) scale = *reinterpret_cast<const __half*>(row + rows.layout.head_size + col / kScaleColumns * 2);
-          *scale_at(plane, i / kChunks, col) = __half2float(scale);
+          if (is_there) scale = *reinterpret_cast<const __half*>(row + rows.head_size + col / kScaleColumns * 2);
+          *scale_at(plane, static_cast<int>(i), col) = __half2float(scale);
         } else {
-          copy_async_or_zeros(to, row + (is_there ? 2 * col : 0), is_there);
+          copy_async_or_zeros(at, row + (has_col ? 2 * col : 0), is_there);
         }
       }
     }
@@ -104,9 +115,10 @@ class KvTile {
   /// [row_bytes], from the head's on. By one warp.
   __device__ __forceinline__ void await(const KvLayout& layout, const std::byte* relayed, int row_of_tile) const {
     const int n_chunks = layout.head_size / 8;
+    static_assert(kPlanes == 2);
     for (int i = lane_of_warp(); i < kPlanes * n_chunks; i += kWarp) {
-      const int plane = i / n_chunks;
-      const int col = i % n_chunks * 8;
+      const int plane = i < n_chunks ? 0 : 1;
+      const int col = (i - plane * n_chunks) * 8;
       const std::byte* row = relayed + plane * layout.n_kv_heads * layout.row_bytes;
       unsigned char* to = memory_ + plane * Size::kPlaneBytes + row_of_tile * Size::kRowBytes + 2 * col;
       if constexpr (Size::kQuantised) {

@@ -284,15 +284,19 @@ struct Warps {
   }
 };
 
-/// A column of a head's weighted values, of n ranges, each range_floats (floats_of_range) behind the one before. All
+/// A column of a head's weighted values, of n ranges, each kRangeFloats (floats_of_range) behind the one before. All
 /// that it needs is asked for together: the way to memory takes longer than the rest.
-__device__ __forceinline__ float join_ranges(const float* ranges, int n, int range_floats, int col) {
+template <int kRangeFloats>
+__device__ __forceinline__ float join_ranges(const float* ranges, int n, int col) {
+  const float* of_column = ranges + kFirstSum + col;
   float2 seen[kMostSplits];
   float sums[kMostSplits];
 #pragma unroll
-  for (int split = 0; split < kMostSplits; ++split, ranges += range_floats) {
+  for (int split = 0; split < kMostSplits; ++split) {
     seen[split] = {-INFINITY, 0.0F}, sums[split] = 0.0F;
-    if (split < n) load_words(seen[split], ranges), load_word(sums[split], ranges + kFirstSum + col);
+    if (split >= n) continue;
+    load_words(seen[split], ranges + split * kRangeFloats);
+    load_word(sums[split], of_column + split * kRangeFloats);
   }
   float most = -INFINITY;
 #pragma unroll

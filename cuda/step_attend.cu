@@ -24,44 +24,40 @@ constexpr int kWholePositions = 256;  // a sequence up to here is one range: joi
 constexpr int kFewRows = 8;           // a pass of more reads less if its blocks take more heads
 constexpr int kMostStages = 2;        // tiles of a block that are on their way together
 
-/// The positions of a block.
+/// The positions of a block. Depends on the length alone, so that a row has the same result in any company.
 struct Range {
-  int begin = 0;
-  int end = 0;
-  int n_splits = 1;  // that the row uses
+  int begin;
+  int end;
+  int n_splits;  // that the row uses
 };
 
-/// Depends on the length alone, so that a row has the same result in any company. `split`: without meaning if there is
-/// only one.
 __device__ __forceinline__ Range range_of(int length, int split) {
-  Range range;
-  if (length <= kWholePositions) {
-    range.end = length;
-    return range;
+  int each = max(length, kWholePositions);
+  int n_splits = 1;
+  if (length > kMostSplits * kRangePositions) {
+    constexpr int kUnit = kMostSplits * kWarpPositions;
+    each = (length + kUnit - 1) / kUnit * kWarpPositions;
+    n_splits = (length + each - 1) / each;  // none is empty
+  } else if (length > kWholePositions) {
+    each = kRangePositions;
+    n_splits = (length + kRangePositions - 1) / kRangePositions;
   }
-  const int most = min(kMostSplits, (length + kRangePositions - 1) / kRangePositions);
-  const int each = ((length + most - 1) / most + kWarpPositions - 1) / kWarpPositions * kWarpPositions;
-  range.n_splits = (length + each - 1) / each;  // none is empty
-  range.begin = min(length, split * each);
-  range.end = min(length, range.begin + each);
-  return range;
+  const int begin = min(length, split * each);
+  return {begin, min(length, begin + each), n_splits};
 }
 
+/// A part of the query heads that share a key head.
 struct HeadChunk {
   int kv_head;
   int first_head;  // of the query heads
   int n_heads;     // of the chunk
 };
 
-/// Chunks of the query heads that share a key head.
-__host__ __device__ int chunks_of_group(int group, int chunk_heads) { return (group + chunk_heads - 1) / chunk_heads; }
-
 __device__ __forceinline__ HeadChunk chunk_of_block(const AttendArgs& args) {
-  const int group = args.n_heads / args.layout.n_kv_heads;
-  const int chunks = chunks_of_group(group, args.chunk_heads);
-  const int kv_head = static_cast<int>(blockIdx.x) / chunks;
-  const int first = static_cast<int>(blockIdx.x) % chunks * args.chunk_heads;
-  return {kv_head, kv_head * group + first, min(args.chunk_heads, group - first)};
+  const auto block = static_cast<int>(blockIdx.x);
+  const int kv_head = quotient(block, args.inverse_chunks);
+  const int first = (block - kv_head * args.n_chunks) * args.chunk_heads;
+  return {kv_head, kv_head * args.group_heads + first, min(args.chunk_heads, args.group_heads - first)};
 }
 
 /// Where a block of n heads keeps what in dynamic shared memory.
@@ -109,45 +105,76 @@ class Outputs {
   StepSums* sums_ = nullptr;
 };
 
-/// What a warp sees of the range, tile after tile, the last one first: it has the row's own position, whose key and
-/// value come with the queries.
+/// The tiles of a range, the last one first: it has the row's own position, whose key and value come with the queries.
 template <class Size>
-__device__ __forceinline__ void see_range(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
-                                          int row_of_pass, const Range& range, const AttendMemory<Size>& memory,
-                                          Seen<Size>& seen) {
-  const KvRows rows = {args.layout, args.state.pages + row.first_page, args.layer, chunk.kv_head};
-  const int n_tiles = (range.end - range.begin + Size::kTilePositions - 1) / Size::kTilePositions;
-  const int late = args.relay == nullptr ? -1 : row.position;
-  const auto begin_of = [&](int i) { return range.begin + (n_tiles - 1 - i) * Size::kTilePositions; };
-  const auto tile_at = [&](int stage) { return KvTile<Size>(memory.tiles + stage * Size::kTileBytes); };
-  const auto call = [&](int i, int stage) {
-    if (i < n_tiles) tile_at(stage).call(rows, begin_of(i), min(begin_of(i) + Size::kTilePositions, range.end), late);
+class Tiles {
+ public:
+  /// Calls for the first ones. They are far away, so this comes before all else.
+  __device__ __forceinline__ Tiles(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
+                                   const Range& range, unsigned char* memory)
+      : rows_(args.layout, args.state.pages + row.first_page, args.layer, chunk.kv_head),
+        range_(range),
+        memory_(memory),
+        late_(args.relay == nullptr ? -1 : row.position),
+        n_tiles_((range.end - range.begin + Size::kTilePositions - 1) / Size::kTilePositions),
+        n_stages_(args.n_stages) {
+    if (args.relay == nullptr) wait_for_previous_kernel();  // which stores the keys and values of the pass's rows
+    for (int i = 0; i < n_stages_; ++i) call(i, i);
+  }
+
+  /// Puts the row's own key and value into the first tile, if it has the position (KvTile::await). By one warp.
+  __device__ __forceinline__ void await_own(const KvLayout& layout, const std::byte* relayed) const {
+    if (late_ >= range_.begin && late_ < range_.end) at(0).await(layout, relayed, late_ - begin_of(0));
+  }
+
+  /// Calls visit(tile, i, positions from the tile's first one on) for each tile when it is there. By all threads.
+  template <class Visitor>
+  __device__ __forceinline__ void for_each(const Visitor& visit) const {
+#pragma unroll 1
+    for (int i = 0, stage = 0; i < n_tiles_; ++i) {
+      wait_for_groups(n_stages_ - 1);
+      __syncthreads();
+      visit(at(stage), i, range_.end - begin_of(i));
+      if (i + n_stages_ < n_tiles_) __syncthreads();  // before the tile is given up
+      call(i + n_stages_, stage);
+      if (++stage == n_stages_) stage = 0;
+    }
+  }
+
+ private:
+  [[nodiscard]] __device__ __forceinline__ int begin_of(int i) const {
+    return range_.begin + (n_tiles_ - 1 - i) * Size::kTilePositions;
+  }
+  [[nodiscard]] __device__ __forceinline__ KvTile<Size> at(int stage) const {
+    return KvTile<Size>(memory_ + stage * Size::kTileBytes);
+  }
+  __device__ __forceinline__ void call(int i, int stage) const {
+    if (i < n_tiles_) at(stage).call(rows_, begin_of(i), min(begin_of(i) + Size::kTilePositions, range_.end), late_);
     end_group();
-  };
-  const Queries<Size> queries(memory.queries);
-  if (args.relay == nullptr) wait_for_previous_kernel();  // which stores the keys and values of the pass's rows
-  for (int i = 0; i < args.n_stages; ++i) call(i, i);
+  }
+
+  KvRows rows_;
+  Range range_;
+  unsigned char* memory_;
+  int late_;  // the position that comes while the kernel runs, or -1
+  int n_tiles_;
+  int n_stages_;
+};
+
+/// The queries of the chunk's heads, when they are there, and what they come with.
+template <class Size>
+__device__ __forceinline__ void set_queries(const AttendArgs& args, const HeadChunk& chunk, int row_of_pass,
+                                            const Queries<Size>& queries, const Tiles<Size>& tiles) {
   queries.clear(chunk.n_heads);
   const int warp = warp_of_block();
-  if (late >= range.begin && late < range.end && warp == Size::kWarps - 1) {
-    tile_at(0).await(args.layout, args.relay + chunk.kv_head * args.layout.row_bytes, late - begin_of(0));
+  if (args.relay != nullptr && warp == Size::kWarps - 1) {
+    tiles.await_own(args.layout, args.relay + chunk.kv_head * args.layout.row_bytes);
   }
   for (int h = warp; h < chunk.n_heads; h += Size::kWarps) {
     const std::size_t head = static_cast<std::size_t>(row_of_pass) * static_cast<std::size_t>(args.n_heads) +
                              static_cast<std::size_t>(chunk.first_head + h);
     queries.set(h, args.query + head * static_cast<std::size_t>(args.layout.head_size), args.layout.head_size,
                 args.scale * 1.44269504F, args.relay != nullptr);
-  }
-#pragma unroll 1
-  for (int i = 0, stage = 0; i < n_tiles; ++i) {
-    wait_for_groups(args.n_stages - 1);
-    __syncthreads();
-    const int first_row = warp * kWarpPositions;
-    const int n = range.end - begin_of(i) - first_row;
-    if (n > 0) seen.see(tile_at(stage), queries, first_row, n, i == 0);
-    if (i + args.n_stages < n_tiles) __syncthreads();  // before the tile is given up
-    call(i + args.n_stages, stage);
-    if (++stage == args.n_stages) stage = 0;
   }
 }
 
@@ -156,13 +183,14 @@ template <class Size>
 __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadChunk& chunk, const PassRow& row,
                                              int row_of_pass, const Range& range, unsigned char* shared) {
   const AttendMemory<Size> memory(shared, args.chunk_heads);
+  const Tiles<Size> tiles(args, chunk, row, range, memory.tiles);
   const Warps<Size> warps(memory.warps, args.chunk_heads);
   const int head_size = args.layout.head_size;
-  const int range_floats = floats_of_range(head_size);
+  constexpr int kRangeFloats = floats_of_range(Size::kDims);
   const std::size_t first_range = (static_cast<std::size_t>(blockIdx.z) * static_cast<std::size_t>(args.n_heads) +
                                    static_cast<std::size_t>(chunk.first_head)) *
                                   static_cast<std::size_t>(kMostSplits);
-  float* ranges = args.partial + first_range * static_cast<std::size_t>(range_floats);
+  float* ranges = args.partial + first_range * std::size_t{kRangeFloats};
   unsigned* arrived = args.arrived + blockIdx.z * gridDim.x + blockIdx.x;
   const Outputs store(args, chunk, row_of_pass);
   const int n_cols = chunk.n_heads * head_size;
@@ -175,7 +203,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
   const auto column_of = [&](int i) {
     const int h = quotient(i, inverse_size);
     const int of_head = i - h * head_size;
-    return Column{of_head, ranges + h * kMostSplits * range_floats, warps.place_of(h, of_head)};
+    return Column{of_head, ranges + h * kMostSplits * kRangeFloats, warps.place_of(h, of_head)};
   };
   // What needs no queries is found out before they come.
   const Column first = column_of(min(static_cast<int>(threadIdx.x), n_cols - 1));
@@ -193,8 +221,13 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
     }
   };
   {
+    const Queries<Size> queries(memory.queries);
+    set_queries(args, chunk, row_of_pass, queries, tiles);
     Seen<Size> seen;
-    see_range(args, chunk, row, row_of_pass, range, memory, seen);
+    const int first_row = warp_of_block() * kWarpPositions;
+    tiles.for_each([&](const KvTile<Size>& tile, int i, int n) {
+      if (n > first_row) seen.see(tile, queries, first_row, n - first_row, i == 0);
+    });
     warps.store(seen, chunk.n_heads);
   }
   __syncthreads();
@@ -203,7 +236,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
     if (range.n_splits == 1) {
       store(i, joined.sum * inverse_of(joined.total));
     } else {
-      float* to = column.ranges + static_cast<int>(blockIdx.y) * range_floats;
+      float* to = column.ranges + static_cast<int>(blockIdx.y) * kRangeFloats;
       if (column.of_head == 0) *reinterpret_cast<float2*>(to) = {joined.largest, joined.total};
       to[kFirstSum + column.of_head] = joined.sum;
     }
@@ -211,7 +244,7 @@ __device__ __forceinline__ void attend_chunk(const AttendArgs& args, const HeadC
   if (range.n_splits == 1) return;
   if (is_last(arrived, static_cast<unsigned>(range.n_splits))) {
     for_each_column([&](int i, const Column& column) {
-      store(i, join_ranges(column.ranges, range.n_splits, range_floats, column.of_head));
+      store(i, join_ranges<kRangeFloats>(column.ranges, range.n_splits, column.of_head));
     });
   }
 }
@@ -222,7 +255,11 @@ __global__ void __launch_bounds__(Size::kThreads, Size::kDims <= 128 ? 2 : 1)
   extern __shared__ __align__(128) unsigned char shared[];
   allow_next_kernel();
   const int row_of_pass = args.first_row + static_cast<int>(blockIdx.z);
-  const PassRow row = args.state.rows[row_of_pass];  // no kernel between the first and the last of a pass writes it
+  // No kernel between the first and the last of a pass writes it. Both words are on their way together.
+  const PassRow* in_memory = args.state.rows + row_of_pass;
+  PassRow row;
+  load_word(row.position, &in_memory->position);
+  load_word(row.first_page, &in_memory->first_page);
   const auto split = static_cast<int>(blockIdx.y);
   const Range range = range_of(row.position + 1, split);
   const HeadChunk chunk = chunk_of_block(args);
@@ -264,11 +301,12 @@ cudaError_t launch_size(AttendArgs args, cudaStream_t stream) {
   const int group = args.n_heads / args.layout.n_kv_heads;
   const AttendShape shape =
       shape_of<Size>(std::min(group, args.n_rows <= kFewRows ? kHeads / 2 : kHeads), args.shared_bytes);
-  args.chunk_heads = shape.n_heads, args.n_stages = shape.n_stages;
-  const int chunks = chunks_of_group(group, shape.n_heads);
+  args.group_heads = group, args.chunk_heads = shape.n_heads, args.n_stages = shape.n_stages;
+  args.n_chunks = (group + shape.n_heads - 1) / shape.n_heads;
+  args.inverse_chunks = 1.0F / static_cast<float>(args.n_chunks);
   const int end = args.n_rows;
   for (args.first_row = 0; args.first_row < end; args.first_row += kMostPartialRows) {
-    const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * chunks), kMostSplits,
+    const dim3 grid(static_cast<unsigned>(args.layout.n_kv_heads * args.n_chunks), kMostSplits,
                     static_cast<unsigned>(std::min(kMostPartialRows, end - args.first_row)));
     const cudaError_t error =
         launch(attend_kernel<Size>, grid, dim3(Size::kThreads), static_cast<std::size_t>(shape.bytes), stream, args);
@@ -283,13 +321,20 @@ cudaError_t visit_size(const KvLayout& layout, const Visitor& visitor) {
   const auto visit = [&]<int kSteps>() {
     return layout.quantised ? visitor(HeadSize<kSteps, true>{}) : visitor(HeadSize<kSteps, false>{});
   };
-  const int steps = (layout.head_size + 15) / 16;
-  if (steps <= 2) return visit.template operator()<2>();
-  if (steps <= 4) return visit.template operator()<4>();
-  if (steps <= 5) return visit.template operator()<5>();
-  if (steps <= 6) return visit.template operator()<6>();
-  if (steps <= 8) return visit.template operator()<8>();
-  return visit.template operator()<16>();
+  switch (kernel_dims(layout.head_size)) {
+    case 32:
+      return visit.template operator()<2>();
+    case 64:
+      return visit.template operator()<4>();
+    case 80:
+      return visit.template operator()<5>();
+    case 96:
+      return visit.template operator()<6>();
+    case 128:
+      return visit.template operator()<8>();
+    default:
+      return visit.template operator()<16>();
+  }
 }
 
 }  // namespace

@@ -14,9 +14,17 @@ inline constexpr int kMostHeadSize = 256;
 inline constexpr int kMostSplits = 16;        // of a sequence, for one head
 inline constexpr int kMostPartialRows = 128;  // of a launch: rows whose parts are kept
 
+/// The columns of the kernel for heads of so many values.
+[[nodiscard]] constexpr int kernel_dims(int head_size) {
+  for (const int dims : {32, 64, 80, 96, 128}) {
+    if (head_size <= dims) return dims;
+  }
+  return kMostHeadSize;
+}
+
 /// A range of a head in memory: the largest score, the sum of weights, two unused, the sums of weighted values.
 inline constexpr int kFirstSum = 4;
-constexpr int floats_of_range(int head_size) { return kFirstSum + head_size; }
+[[nodiscard]] constexpr int floats_of_range(int head_size) { return kFirstSum + kernel_dims(head_size); }
 
 struct AttendArgs {
   PassState state;
@@ -25,7 +33,10 @@ struct AttendArgs {
   int n_heads = 0;
   int n_rows = 0;
   int first_row = 0;             // of a launch; set by attend
-  int chunk_heads = 0;           // query heads of a block, at most; set by attend
+  int group_heads = 0;           // query heads that share a key head; set by attend
+  int chunk_heads = 0;           // of a block, at most; set by attend
+  int n_chunks = 1;              // of a group; set by attend
+  float inverse_chunks = 1.0F;   // set by attend
   int n_stages = 0;              // tiles of a block that are on their way together; set by attend
   int shared_bytes = 0;          // that a block can have on the device (MultiplyLimits)
   float scale = 1.0F;            // of the scores
