@@ -239,6 +239,10 @@ int main(int argc, char** argv) {
   print("whole pass", 1, replay_ms(stream.get(), pass) / n_passes, total_bytes + head_bytes);
   const auto draw = [&] { return device.launch_sample(n_logits, stream.get()); };
   std::vector<cuda::Graph> graphs;
+  graphs.push_back(
+      capture(stream.get(), [&] { return device.launch_head(0, n_logits, cuda::kNoSet, false, true, stream.get()); }));
+  print("norm, head, highest logit", 1, replay_ms(stream.get(), graphs, kChosen, reset_rows), head_bytes);
+  graphs.clear();
   graphs.push_back(capture(stream.get(), draw));
   print("draw", 1, replay_ms(stream.get(), graphs, kChosen, reset_rows), 0);
   double chosen_ms = 0.0;

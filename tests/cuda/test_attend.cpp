@@ -227,7 +227,7 @@ TEST_CASE("attention of every head size, group and length") {
       if (format == KvFormat::kQ8_0 && head_size % 32 != 0) continue;
       for (const auto& [n_heads, n_kv_heads] : {std::pair{4, 4}, {6, 2}, {8, 2}, {8, 1}, {14, 2}, {20, 2}}) {
         const Shape shape{n_heads, n_kv_heads, head_size, format};
-        for (const int length : {1, 2, 63, 64, 65, 129, 257, 1000, 2100}) {
+        for (const int length : {1, 2, 63, 64, 65, 129, 256, 257, 1000, 2048, 2049, 2100}) {
           worst = std::max(worst, worst_error(random, shape, {length - 1}, 1.0F));
           ++checked;
         }
