@@ -75,7 +75,7 @@ class KvTile {
   /// Calls for positions [first, end), at most a tile, and fills up those of the last warp with zeros. `skipped`: one
   /// that does not come from the pages. By all threads of the block; asynchronous but for a cache of 8 bits.
   __device__ __forceinline__ void call(const KvRows& rows, int first, int end, int skipped) const {
-    constexpr int kChunks = Size::kDims / 8;                // of 8 values
+    constexpr int kChunks = Size::kDims / 8;              // of 8 values
     constexpr int kRoundRows = Size::kThreads / kChunks;  // that the block calls for at once
     const unsigned n_rows = (end - first + kWarpPositions - 1) / kWarpPositions * kWarpPositions;
     const int col = static_cast<int>(threadIdx.x % kChunks) * 8;

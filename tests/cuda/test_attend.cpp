@@ -247,7 +247,7 @@ TEST_CASE("a row whose queries, keys and values come while attention runs has th
       if (format == KvFormat::kQ8_0 && head_size % 32 != 0) continue;
       for (const auto& [n_heads, n_kv_heads] : {std::pair{4, 4}, {14, 2}}) {
         const Shape shape{n_heads, n_kv_heads, head_size, format};
-        for (const int length : {1, 2, 64, 65, 300, 1000}) {
+        for (const int length : {1, 2, 64, 65, 300, 1000, 2049}) {
           const Sequence sequence(random, shape, length, 1.0F);
           const auto query = test::random_floats(random, static_cast<std::size_t>(n_heads * head_size));
           const auto expected = outputs(sequence, shape, {length - 1}, query);
