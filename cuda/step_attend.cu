@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "cuda/arrival.cuh"
 #include "cuda/dependent.cuh"
@@ -315,26 +316,19 @@ cudaError_t launch_size(AttendArgs args, cudaStream_t stream) {
   return cudaSuccess;
 }
 
-/// Calls visit(HeadSize) with the one for the layout.
+/// Calls visitor(HeadSize) with the one for the layout.
 template <class Visitor>
 cudaError_t visit_size(const KvLayout& layout, const Visitor& visitor) {
-  const auto visit = [&]<int kSteps>() {
-    return layout.quantised ? visitor(HeadSize<kSteps, true>{}) : visitor(HeadSize<kSteps, false>{});
+  const int dims = kernel_dims(layout.head_size);
+  cudaError_t error = cudaErrorInvalidValue;
+  const auto visit = [&]<int kDims>() {
+    if (dims != kDims) return;
+    error = layout.quantised ? visitor(HeadSize<kDims / 16, true>{}) : visitor(HeadSize<kDims / 16, false>{});
   };
-  switch (kernel_dims(layout.head_size)) {
-    case 32:
-      return visit.template operator()<2>();
-    case 64:
-      return visit.template operator()<4>();
-    case 80:
-      return visit.template operator()<5>();
-    case 96:
-      return visit.template operator()<6>();
-    case 128:
-      return visit.template operator()<8>();
-    default:
-      return visit.template operator()<16>();
-  }
+  [&]<std::size_t... kIndices>(std::index_sequence<kIndices...>) {
+    (visit.template operator()<kKernelDims[kIndices]>(), ...);
+  }(std::make_index_sequence<kKernelDims.size()>{});
+  return error;
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <array>
 #include <cstddef>
 
 #include "cuda/activations.hpp"
@@ -14,9 +15,11 @@ inline constexpr int kMostHeadSize = 256;
 inline constexpr int kMostSplits = 16;        // of a sequence, for one head
 inline constexpr int kMostPartialRows = 128;  // of a launch: rows whose parts are kept
 
-/// The columns of the kernel for heads of so many values.
+/// There is a kernel for heads of up to so many values each.
+inline constexpr std::array kKernelDims = {32, 64, 80, 96, 128, kMostHeadSize};
+/// Of the kernel for heads of so many values.
 [[nodiscard]] constexpr int kernel_dims(int head_size) {
-  for (const int dims : {32, 64, 80, 96, 128}) {
+  for (const int dims : kKernelDims) {
     if (head_size <= dims) return dims;
   }
   return kMostHeadSize;
